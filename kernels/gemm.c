@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "gemm.h"
+
+#include <assert.h>
+#include <string.h>
+
+/* Weight bytes times tokens below which sharing the work would cost about as much as doing it (half a microsecond). */
+enum { ALONE_BYTES = 1 << 15 };
+
+static enum status check_fit(const struct qlinear *q, const struct kernel *k, struct err *e)
+{
+    char why[512];
+    if (q->format != k->format)
+        return fail(e, ST_EUSAGE, "kernel %s multiplies %s weights, not %s; choose a kernel named %s_*", k->name,
+                    formats[k->format].name, formats[q->format].name, formats[q->format].name);
+    kernel_reason(k, why, sizeof why);
+    if (why[0])
+        return fail(e, ST_EUNSUPPORTED, "kernel %s cannot run here: %s", k->name, why);
+    if (q->rows <= 0 || q->cols <= 0)
+        return fail(e, ST_EUSAGE, "kernel %s: a layer of %d x %d weights; both must be at least 1", k->name, q->rows, q->cols);
+    return ST_OK;
+}
+
+static enum status check_codes(const struct qlinear *q, struct err *e)
+{
+    int qmax = formats[q->format].qmax;
+    for (int r = 0; r < q->rows; r++) {
+        const int8_t *codes = q->plane.codes + (size_t)r * (size_t)q->cols;
+        int beyond = 0;
+        for (int c = 0; c < q->cols; c++)
+            beyond |= (codes[c] > qmax) | (codes[c] < -qmax);
+        for (int c = 0; beyond && c < q->cols; c++)
+            if (codes[c] > qmax || codes[c] < -qmax)
+                return fail(e, ST_EUSAGE, "code %d at row %d, column %d is outside %s's [-%d,%d]: clamp it", codes[c], r, c,
+                            formats[q->format].name, qmax, qmax);
+    }
+    return ST_OK;
+}
+
+static enum status check_scales(const struct qlinear *q, struct err *e)
+{
+    int groups = qlinear_groups(q->cols, q->plane.group);
+    for (size_t i = 0; q->plane.group && i < (size_t)q->rows * (size_t)groups; i++) {
+        float scale = q->plane.scale[i], half = fp16_round(scale);
+        if (memcmp(&scale, &half, sizeof scale) != 0)
+            return fail(e, ST_EUSAGE, "scale %.9g of row %zu, group %zu is not an fp16 number: round it before choosing codes",
+                        (double)scale, i / (size_t)groups, i % (size_t)groups);
+    }
+    return ST_OK;
+}
+
+static enum status check_integer(const struct qlinear *q, const struct kernel *k, struct err *e)
+{
+    if (q->plane.group < 0 || q->plane.group % k->k_step)
+        return fail(e, ST_EUNSUPPORTED, "kernel %s takes groups of a multiple of %d columns (or 0, one a row), not %d", k->name,
+                    k->k_step, q->plane.group);
+    if (q->cols > KERNEL_MAX_COLUMNS)
+        return fail(e, ST_EUNSUPPORTED, "kernel %s: %d columns could overflow its 32-bit sums; at most %d", k->name, q->cols,
+                    KERNEL_MAX_COLUMNS);
+    enum status s = check_codes(q, e);
+    return s ? s : check_scales(q, e);
+}
+
+static enum status check_float(const struct qlinear *q, const struct kernel *k, struct err *e)
+{
+    if (q->act_gain != 1.0f)
+        return fail(e, ST_EUSAGE, "kernel %s: γ on activations needs quantized activations; use an integer format", k->name);
+    return q->dense ? ST_OK : fail(e, ST_EUSAGE, "kernel %s: the %s layer has no weights", k->name, formats[q->format].name);
+}
+
+enum status linear_open(struct linear *l, const struct qlinear *q, const struct kernel *kernel, struct err *e)
+{
+    *l = (struct linear){0};
+    bool integer = formats[q->format].qmax != 0;
+    enum status s = check_fit(q, kernel, e);
+    if (!s)
+        s = integer ? check_integer(q, kernel, e) : check_float(q, kernel, e);
+    if (s)
+        return s;
+    size_t bytes = kernel->packed_size(q);
+    void *packed = mem_alloc(bytes, 1);
+    if (!packed)
+        return fail(e, ST_ENOMEM, "no memory to pack a %d x %d layer for %s (%zu bytes)", q->rows, q->cols, kernel->name, bytes);
+    kernel->pack(packed, q);
+    *l = (struct linear){.kernel = kernel, .rows = q->rows, .cols = q->cols, .group = integer ? q->plane.group : 0};
+    l->act_gain = q->act_gain;
+    l->packed = packed;
+    l->packed_bytes = integer ? bytes : qlinear_bytes(q);
+    return ST_OK;
+}
+
+void linear_close(struct linear *l)
+{
+    mem_free(l->packed);
+    *l = (struct linear){0};
+}
+
+struct run_job {
+    const struct kernel *kernel;
+    struct gemm_args args;
+};
+
+static void run_share(void *ctx, int thread, int threads)
+{
+    const struct run_job *job = ctx;
+    struct gemm_args a = job->args;
+    par_span(a.n, job->kernel->n_step, thread, threads, &a.n0, &a.n1);
+    if (a.n0 < a.n1)
+        job->kernel->gemm(&a);
+}
+
+static const float *gained(const struct acts *a, float gain, float *room)
+{
+    if (gain == 1.0f)
+        return a->scale;
+    assert(room);
+    for (int i = 0; i < a->m; i++)
+        room[i] = a->scale[i] * gain;
+    return room;
+}
+
+void linear_run(const struct linear *l, struct par *p, const struct acts *a, float *scale_room, float *y, int ldy)
+{
+    assert(a->act == l->kernel->act && a->k == l->cols && ldy >= l->rows);
+    struct run_job job = {.kernel = l->kernel};
+    job.args = (struct gemm_args){.m = a->m, .n = l->rows, .k = l->cols, .group = l->group, .w = l->packed, .y = y, .ldy = ldy};
+    if (a->act == ACT_F32) {
+        job.args.x = a->x;
+        job.args.ldx = a->ldx;
+    } else {
+        assert(a->groups == qlinear_groups(l->cols, l->group));
+        job.args.xq = a->q;
+        job.args.ldx = a->ld;
+        job.args.x_scale = gained(a, l->act_gain, scale_room);
+        job.args.x_sum = a->sum;
+        job.args.groups = a->groups;
+    }
+    if (p && l->packed_bytes > ALONE_BYTES / (size_t)a->m)
+        par_run(p, run_share, &job);
+    else
+        run_share(&job, 0, 1);
+}

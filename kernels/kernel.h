@@ -1,0 +1,61 @@
+/* kernel.h — one linear-layer kernel: y = x * W^T for a packed W; and the table of all kernels. */
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#ifndef QBENCH_KERNEL_H
+#define QBENCH_KERNEL_H
+
+#include "act.h"
+#include "format.h"
+
+/*
+ * Arithmetic contract of the integer kernels, so that all of them agree to the last bit:
+ *     acc_g = sum over the group's columns of code_x * code_w           (int32, exact)
+ *     s     = fmaf(scale_w[g], (float)acc_g, s)  for g = 0, 1, 2 …      (starting from 0, in this order)
+ *     y     = s * x_scale
+ * where scale_w is the plane's scale as stored. With one scale per row there is a single group.
+ * Accumulators cannot overflow: |acc_g| <= 255 * 127 * columns < 2^31 for columns <= KERNEL_MAX_COLUMNS, checked by
+ * linear_open. Float kernels owe the dot product to rounding in any order of addition.
+ */
+enum { KERNEL_MAX_COLUMNS = 65536 };
+
+struct gemm_args {
+    int m, n, k, group;
+    int n0, n1;           /* columns [n0,n1) of y are this call's share */
+    const void *w;        /* made by pack() */
+    const float *x;       /* ACT_F32: (m, ldx) */
+    const int8_t *xq;     /* ACT_INT8: (m, ldx), zero padded from k to a multiple of ACT_PAD at least */
+    int ldx;
+    const float *x_scale; /* (m): dequantizing scales, γ on activations already in them */
+    const int32_t *x_sum; /* (m, groups) sums of codes */
+    int groups;
+    float *y;             /* (m, ldy) */
+    int ldy;              /* floats between rows of y */
+};
+
+struct kernel {
+    const char *name;     /* "<format>_<isa>": the file, the suite value, the database value */
+    const char *title;    /* one line for `qbench list kernels` */
+    enum format format;
+    uint32_t needs;       /* ISA bits */
+    enum act act;         /* activation format that it eats */
+    int n_step;           /* n0 is a multiple of it, n1 too unless it is n */
+    int k_step;           /* group % k_step == 0 */
+    size_t (*packed_size)(const struct qlinear *q); /* bytes of what pack() writes */
+    void (*pack)(void *dst, const struct qlinear *q);
+    void (*gemm)(const struct gemm_args *a); /* allocates nothing, touches only its share of y */
+    enum status (*ready)(struct err *e); /* NULL: nothing but ISA bits is needed; f32_blas loads its library here */
+    const char *absent;   /* why gemm is NULL in this build */
+};
+
+extern const struct kernel *const kernels[]; /* NULL-terminated; within a format, later rows are preferred */
+const struct kernel *kernel_find(const char *name); /* NULL: unknown */
+
+/* "" when k can run here and now, else the reason in words. */
+void kernel_reason(const struct kernel *k, char *buf, size_t n);
+
+/* The most preferred kernel of this format that can run here with this group; NULL and a reason when there is none. */
+const struct kernel *kernel_best(enum format format, int group, struct err *e);
+
+/* y (m, rows) by the contract above, straight from codes: slow, exact, and the judge of every kernel. x (m, ldx) float. */
+void kernel_oracle(const struct qlinear *q, const float *x, int m, int ldx, float *y, int ldy);
+
+#endif
