@@ -1,0 +1,86 @@
+/* quant.h — from float weights to a quantized model: the method table, the specification, the result. */
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#ifndef QBENCH_QUANT_H
+#define QBENCH_QUANT_H
+
+#include "backprop.h"
+#include "format.h"
+#include "gamma.h"
+#include "par.h"
+#include "text.h"
+#include "weights.h"
+
+/*
+ * A method is one file (ptq_<name>.c or qat_<name>.c) and one line in quantizers.def. PTQ methods encode given weights;
+ * QAT methods also say how to train first: their fake quantization must be the very grid that encode uses afterwards.
+ * What is quantized: the seven linear layers of every block. Embedding, norms and head stay float.
+ */
+enum family { FAMILY_PTQ, FAMILY_QAT };
+extern const char *const family_names[];
+
+struct quantizer;
+
+struct qspec {
+    const struct quantizer *method; /* NULL for float formats */
+    enum format format;
+    int group;
+    enum gamma gamma;
+    enum gamma_on gamma_on;
+};
+
+struct quantizer {
+    const char *name, *title;
+    const char *source; /* the paper */
+    enum family family;
+    /* Fills the codes and scales of out (allocated by the caller) from w (rows, cols). */
+    void (*encode)(struct qlinear *out, const float *w, struct par *p);
+    /* QAT: what training does; the returned hooks live until release. NULL for PTQ. */
+    enum status (*fake_quant)(struct fake_quant *f, const struct qspec *spec, const struct model_config *c, struct err *e);
+    void (*release)(struct fake_quant *f);
+};
+
+extern const struct quantizer *const quantizers[]; /* NULL-terminated */
+const struct quantizer *quantizer_find(const char *name); /* NULL: unknown */
+
+/* A scale for n weights w given the largest code; 0 for all-zero weights. What distinguishes one round-to-nearest method from another. */
+typedef float scale_rule(const float *w, int n, int qmax);
+
+/* Encodes with rule, group by group: scale = rule (rounded to fp16 where the format stores it so), code = clip(round-half-even(w / scale)). */
+void encode_groups(struct qlinear *out, const float *w, struct par *p, scale_rule *rule);
+/* One group: scale already as stored. */
+void encode_group(int8_t *codes, const float *w, int n, float scale, int qmax);
+float scale_absmax(const float *w, int n, int qmax);
+
+/* Half to even without a call: adding 1.5 * 2^23 leaves no bits below one. |x| < 2^22. */
+static inline float round_even(float x) { return (x + 12582912.0f) - 12582912.0f; }
+/* Plain comparisons vectorize where fminf and fmaxf, with their rules for NaN, do not. */
+static inline float clamp_float(float x, float lo, float hi) { return x < lo ? lo : x > hi ? hi : x; }
+
+/* A quantized model. Float parts are borrowed from weights, which must outlive it. */
+struct qmodel {
+    const struct weights *weights;
+    struct qspec spec;
+    struct qlinear *linear;   /* (layers, LIN_COUNT) owned */
+    struct gamma_stat *gamma; /* (layers, LIN_COUNT) owned; what γ was where */
+};
+
+/*
+ * w: base weights, or the checkpoint of spec's QAT method. calib: needed only when γ is estimated on activations (NULL
+ * otherwise): its first tokens are run through the model, each layer's γ measured with the layers below already quantized and scaled.
+ */
+enum status quantize(struct qmodel *q, const struct weights *w, const struct qspec *spec, const struct tokens *calib,
+                     struct par *p, struct err *e);
+void qmodel_free(struct qmodel *q);
+
+/* ST_EUSAGE when the parts do not fit together (γ by channel on activations, a group on f32, …). */
+enum status qspec_check(const struct qspec *s, struct err *e);
+
+/* Serialized sizes in bytes, as safetensors would hold them: payload, scales, float tensors and header. */
+struct model_size {
+    size_t total, quantized, fp32, fp16; /* fp32, fp16: the same model in those */
+    double bits_per_weight;              /* of the quantized layers, scales included */
+    double quantized_share;              /* of the parameters */
+};
+struct model_size qmodel_size(const struct qmodel *q);
+
+#endif
