@@ -1,0 +1,36 @@
+/* Decode: greedy generation, one token at a time, after a prompt. */
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "work_session.h"
+
+/* The prompt is not timed here: a sample rewinds to its end and generates again. */
+static double once(struct job *j)
+{
+    session_rewind(j);
+    for (int i = 0; i < j->generate; i++) {
+        double start = now_seconds();
+        session_step(j);
+        session_note_latency(j, now_seconds() - start);
+    }
+    return j->generate;
+}
+
+static void amounts(struct job *j, double *ops, double *bytes)
+{
+    *ops = infer_ops(j->session);
+    *bytes = (double)infer_weight_bytes(j->session);
+}
+
+const struct work work_decode = {
+    .name = "decode",
+    .unit = "token",
+    .title = "cached generation, a token at a time, with first-token time and token latencies (argmax; no text is made)",
+    .axes = MODEL_AXES " prompt generate",
+    .resolve = session_resolve,
+    .open = session_open_decode,
+    .check = session_check,
+    .once = once,
+    .amounts = amounts,
+    .results = session_results,
+    .close = session_close,
+    .needs_blas = true,
+};

@@ -1,0 +1,33 @@
+/* work_session.h — what prefill and decode share: a session with a seeded prompt, its check, its latencies. */
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#ifndef QBENCH_WORK_SESSION_H
+#define QBENCH_WORK_SESSION_H
+
+#include "work_model.h"
+
+struct job {
+    struct model_job model;
+    struct infer *session;
+    int32_t *ids;            /* (prompt) seeded random tokens: speed does not depend on which */
+    float *logits, *kept;    /* (vocab): now, and those that the check saw */
+    int prompt, generate;    /* generate = 0: prefill */
+    int32_t next, first;     /* token to feed; the one that the prompt led to */
+    double first_token_seconds, open_seconds;
+    double memory_bytes;     /* at the peak of loading and the first prefill */
+    float *latencies;        /* ring of the latest steps */
+    size_t n_latencies;
+};
+
+enum status session_resolve(struct bench_case *c, struct err *e);
+enum status session_open_prefill(struct job **out, const struct bench_case *c, struct err *e);
+enum status session_open_decode(struct job **out, const struct bench_case *c, struct err *e);
+enum status session_check(struct job *j, struct err *e);
+enum status session_results(struct job *j, struct emitter *m, struct err *e);
+void session_close(struct job *j);
+
+void session_prefill(struct job *j);
+void session_rewind(struct job *j); /* to the end of the prompt, whose cache is kept */
+void session_step(struct job *j);
+void session_note_latency(struct job *j, double seconds);
+
+#endif
