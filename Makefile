@@ -48,7 +48,7 @@ tests_INC := $(harness_INC) -Itests
 objects = $(patsubst %,$(BUILD)/%.o,$(basename $(1)))
 KERNELS := $(call objects,$(sort $(wildcard kernels/*.c)))
 MODELS := $(call objects,$(sort $(wildcard models/*.c)))
-HARNESS := $(call objects,$(sort $(wildcard harness/*.c)))
+HARNESS := $(call objects,$(sort $(wildcard harness/*.c)) harness/schema.S)
 LIBRARY := $(KERNELS) $(MODELS) $(filter-out $(BUILD)/harness/main.o,$(HARNESS))
 TESTS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(sort $(wildcard tests/t_*.c)))
 SUPPORT := $(call objects,$(filter-out $(wildcard tests/t_*.c),$(sort $(wildcard tests/*.c))))
@@ -68,7 +68,7 @@ $(BUILD)/%.o: %.c $(BUILD)/flags | $(if $(filter bench test check-all paper,$(MA
 	mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) $(call isa_flags,$<) $($(firstword $(subst /, ,$<))_INC) -MMD -MP -c -o $@ $<
 
-$(BUILD)/harness/schema.o: results/schema.sql
+$(BUILD)/harness/schema.o: harness/schema.S results/schema.sql
 	$(call say,AS,$<)
 	mkdir -p $(@D)
 	$(CC) -c -o $@ $<
@@ -91,7 +91,7 @@ $(BUILD)/build_info.h: FORCE
 	} > $@.new; $(rewrite)
 $(BUILD)/harness/host.o: $(BUILD)/build_info.h
 
--include $(patsubst %.o,%.d,$(LIBRARY) $(SUPPORT) $(TESTS:=.o))
+-include $(patsubst %.o,%.d,$(LIBRARY) $(SUPPORT) $(BUILD)/harness/main.o $(TESTS:=.o))
 
 ## deps        install what is missing from Debian (root, or sudo)
 missing = $(shell for p in $(DEBS); do dpkg-query -W -f '$${db:Status-Status}' $$p 2>/dev/null | grep -q '^installed' || echo $$p; done)
@@ -123,8 +123,8 @@ plots: $(PROGRAM)
 	./$(PROGRAM) plot
 
 ## test        build and run every test (SAN=1: under ASan and UBSan)
-test: $(TESTS)
-	tests/run.sh - $(TESTS)
+test: $(TESTS) $(PROGRAM) corpus
+	tests/run.sh $(PROGRAM) $(TESTS)
 
 ## check-all   the slow checks: sanitizers, clang, headers on their own, the smoke suite under each
 check-all: test

@@ -94,7 +94,7 @@ static void streams_move_what_they_count(void **state)
             for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
                 struct stream *s;
                 struct err e = {0};
-                assert_int_equal(stream_open(&s, sizes[i], p, &e), ST_OK);
+                assert_int_equal(stream_open(&s, STREAM_TRIAD, sizes[i], p, &e), ST_OK);
                 double n = (double)round_up(sizes[i], 4096);
                 if (stream_check(s, &e) != ST_OK)
                     fail_msg("%s", e.text);
@@ -117,10 +117,10 @@ static void impossible_streams_are_refused(void **state)
     assert_int_equal(par_open(&p, 1, NULL), ST_OK);
     struct stream *s = (void *)1;
     struct err e = {0};
-    assert_int_equal(stream_open(&s, 0, p, &e), ST_EUSAGE);
+    assert_int_equal(stream_open(&s, STREAM_TRIAD, 0, p, &e), ST_EUSAGE);
     assert_null(s);
-    assert_int_equal(stream_open(&s, SIZE_MAX, p, NULL), ST_EUSAGE);
-    assert_int_equal(stream_open(&s, (size_t)1 << 52, p, NULL), ST_ENOMEM);
+    assert_int_equal(stream_open(&s, STREAM_TRIAD, SIZE_MAX, p, NULL), ST_EUSAGE);
+    assert_int_equal(stream_open(&s, STREAM_TRIAD, (size_t)1 << 52, p, NULL), ST_ENOMEM);
     assert_null(s);
     stream_close(NULL);
     par_close(p);
@@ -131,7 +131,7 @@ static void report_bandwidth(void **state)
     struct par *p;
     struct stream *s;
     assert_int_equal(par_open(&p, 1, NULL), ST_OK);
-    assert_int_equal(stream_open(&s, 16 << 20, p, NULL), ST_OK);
+    assert_int_equal(stream_open(&s, STREAM_TRIAD, 16 << 20, p, NULL), ST_OK);
     for (int op = 0; op < STREAM_COUNT; op++) {
         double best = 0;
         for (int r = 0; r < 5; r++) {

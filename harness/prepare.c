@@ -1,0 +1,115 @@
+/* prepare.c — before measuring: every model that the cases name is found, or trained into the cache. */
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "host.h"
+#include "prepare.h"
+#include "progress.h"
+#include "run.h"
+#include "words.h"
+#include "work_model.h"
+
+void show_training(void *ctx, const struct train_progress *p)
+{
+    struct trainer_line *l = ctx;
+    char left[32];
+    double now = now_seconds();
+    bool last = p->step == p->steps;
+    if (l->quiet || (!last && now - l->printed < (l->terminal ? 0.5 : 10)))
+        return;
+    l->printed = now;
+    progress_duration(p->seconds_left, left, sizeof left);
+    fprintf(stderr, "%straining %s: step %ld/%ld  loss %.4f  %.0f tokens/s  %s left", l->terminal ? "\r\033[K" : "", p->what, p->step, p->steps,
+            p->smooth_loss, p->tokens_per_second, left);
+    if (isfinite(p->valid_loss))
+        fprintf(stderr, "  valid %.4f", p->valid_loss);
+    fputs(l->terminal && !last ? "" : "\n", stderr);
+    fflush(stderr);
+}
+
+/* What decides which checkpoints a case needs. */
+static void need_of(const struct bench_case *c, char *buf, size_t n)
+{
+    const struct settings *s = &c->settings;
+    int used = snprintf(buf, n, "%s|%s|%ld|%ld", case_text(c, "model"), s->train_text, s->train_tokens, s->train_seed);
+    if (model_qat(c))
+        snprintf(buf + used, n - (size_t)used, "|%s|%s|%ld|%ld|%ld", case_text(c, "method"), case_text(c, "format"), case_int(c, "group"),
+                 case_int(c, "tune_tokens"), case_int(c, "seed"));
+    else if (case_is(c, "tune", "float"))
+        snprintf(buf + used, n - (size_t)used, "|float|%ld|%ld", case_int(c, "tune_tokens"), case_int(c, "seed"));
+}
+
+struct need {
+    char text[512];
+    char model[CASE_VALUE_MAX]; /* identity of the base, once known */
+    char path[1024], tuned[1024];
+};
+
+static const struct need *find_need(const struct need *needs, size_t n, const char *text)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!strcmp(needs[i].text, text))
+            return &needs[i];
+    return NULL;
+}
+
+static enum status record(struct store *store, const struct checkpoint *c, const char *name, struct err *e)
+{
+    const char *kind = json_string_value(json_object_get(c->provenance, "kind"));
+    if (!store || !c->weights)
+        return ST_OK;
+    return store_model(store, c->hash, name, kind ? kind : "trained", c->provenance, c->path, e);
+}
+
+static enum status meet(struct need *need, struct bench_case *c, struct zoo *z, struct store *store, struct err *e)
+{
+    struct checkpoint base = {0}, tuned = {0};
+    char name[CASE_VALUE_MAX];
+    enum status st = model_prepare(c, z, &base, &tuned, e);
+    snprintf(need->model, sizeof need->model, "%s", case_text(c, "model"));
+    snprintf(need->path, sizeof need->path, "%s", c->settings.model_path);
+    snprintf(need->tuned, sizeof need->tuned, "%s", c->settings.tuned_path);
+    snprintf(name, sizeof name, "%.*s", (int)strcspn(need->model, "@"), need->model);
+    if (st == ST_OK)
+        st = record(store, &base, name, e);
+    if (st == ST_OK)
+        st = record(store, &tuned, name, e);
+    checkpoint_close(&tuned);
+    checkpoint_close(&base);
+    return st;
+}
+
+enum status prepare_models(struct bench_case *cases, size_t n, bool train, struct store *store, volatile const int *stop, bool quiet, struct err *e)
+{
+    char models[1024], corpora[1024], text[512];
+    struct trainer_line line = {.quiet = quiet, .terminal = isatty(2)};
+    struct need *needs = calloc(n + 1, sizeof *needs);
+    size_t n_needs = 0;
+    host_path(models, sizeof models, "cache/models");
+    host_path(corpora, sizeof corpora, "cache/corpus");
+    struct zoo z = {.models = models, .corpora = corpora, .train = train, .stop = stop, .progress = show_training, .progress_ctx = &line};
+    enum status st = needs ? par_open(&z.par, host_cpus(), e) : fail(e, ST_ENOMEM, "no memory for %zu cases", n);
+    for (size_t i = 0; st == ST_OK && i < n; i++) {
+        struct bench_case *c = &cases[i];
+        if (c->skip[0] || !words_has(c->work->axes, "model"))
+            continue;
+        need_of(c, text, sizeof text);
+        const struct need *met = find_need(needs, n_needs, text);
+        if (met) {
+            snprintf(c->settings.model_path, sizeof c->settings.model_path, "%s", met->path);
+            snprintf(c->settings.tuned_path, sizeof c->settings.tuned_path, "%s", met->tuned);
+            st = case_set(c, "model", met->model, e);
+            case_make_key(c);
+            continue;
+        }
+        snprintf(needs[n_needs].text, sizeof needs->text, "%s", text);
+        st = meet(&needs[n_needs++], c, &z, store, e);
+    }
+    par_close(z.par);
+    free(needs);
+    return st;
+}
