@@ -7,8 +7,8 @@
 #include "par.h"
 
 /*
- * Three arrays of equal size, each thread's share first touched by that thread, in pages of the usual size as weights
- * have them. Loads and stores are the widest that the CPU mask allows. What is counted is what the program asks for
+ * Three arrays of equal size, each thread's share first touched by that thread, in huge pages where the kernel gives them,
+ * as mem_alloc asks for weights. Loads and stores are the widest that the CPU mask allows. What is counted is what the program asks for
  * (McCalpin's STREAM): a store that first reads its line moves more than that.
  */
 enum stream_op {
@@ -21,8 +21,9 @@ extern const char *const stream_names[STREAM_COUNT]; /* "read", "copy", "triad" 
 
 struct stream;
 
-/* bytes per array (rounded up to whole pages): read touches one of them, copy two, triad three. p is borrowed. */
-enum status stream_open(struct stream **s, size_t bytes, struct par *p, struct err *e);
+/* bytes per array (rounded up to whole pages): read touches one of them, copy two, triad three; as many are made as widest_op needs. p
+ * is borrowed. */
+enum status stream_open(struct stream **s, enum stream_op widest_op, size_t bytes, struct par *p, struct err *e);
 void stream_close(struct stream *s);
 
 size_t stream_footprint(const struct stream *s, enum stream_op op); /* bytes touched by a pass: what a cache must hold */
@@ -31,7 +32,7 @@ const char *stream_isa(const struct stream *s);                     /* "avx512",
 /* One pass on all threads; returns the bytes moved as counted above, 0 when a read did not find what was written. */
 double stream_run(struct stream *s, enum stream_op op);
 
-/* Runs each op once and compares every element. ST_EWRONG names the op and the place. Not for timing. */
+/* Runs each op, up to the widest, once and compares every element. ST_EWRONG names the op and the place. Not for timing. */
 enum status stream_check(struct stream *s, struct err *e);
 
 /* The loops, one table an instruction set. bytes is a multiple of 4096; pointers are 64-byte aligned. */
