@@ -16,24 +16,6 @@ extern char **environ;
 
 /* Files */
 
-static enum status make_folder(const char *folder, struct err *e)
-{
-    char path[PATH_MAX_CHART];
-    if ((size_t)snprintf(path, sizeof path, "%s", folder) >= sizeof path - 64 || !*folder)
-        return fail(e, ST_EUSAGE, "--output: the path is %s", *folder ? "too long" : "empty");
-    for (char *slash = path + 1;; slash++) {
-        char kept = *slash;
-        if (kept && kept != '/')
-            continue;
-        *slash = 0;
-        if (mkdir(path, 0777) != 0 && errno != EEXIST)
-            return fail(e, ST_EIO, "cannot make the folder %s: %s", path, strerror(errno));
-        if (!kept)
-            return ST_OK;
-        *slash = kept;
-    }
-}
-
 static enum status close_file(FILE *f, const char *path, enum status st, struct err *e)
 {
     bool bad = ferror(f) != 0;

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "base.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <time.h>
 
 enum { HUGE_PAGE = 2 << 20, HUGE_FROM = 8 << 20 };
@@ -135,4 +137,22 @@ double now_seconds(void)
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC_RAW, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+enum status make_folder(const char *path, struct err *e)
+{
+    char part[4096];
+    if (!*path || (size_t)snprintf(part, sizeof part, "%s", path) >= sizeof part)
+        return fail(e, ST_EUSAGE, "%.200s: the path of a folder is %s", path, *path ? "too long" : "empty");
+    for (char *slash = part + 1;; slash++) {
+        char kept = *slash;
+        if (kept && kept != '/')
+            continue;
+        *slash = '\0';
+        if (mkdir(part, 0777) != 0 && errno != EEXIST)
+            return fail(e, ST_EIO, "cannot make the folder %s: %s", part, strerror(errno));
+        if (!kept)
+            return ST_OK;
+        *slash = kept;
+    }
 }

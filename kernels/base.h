@@ -1,4 +1,4 @@
-/* base.h — what every other file uses: status and error text, aligned memory, a seeded generator, fp16. */
+/* base.h — what every other file uses: status and error text, aligned memory, a seeded generator, fp16, time, folders. */
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #ifndef QBENCH_BASE_H
 #define QBENCH_BASE_H
@@ -53,6 +53,9 @@ float rng_normal(struct rng *r);               /* mean 0, variance 1 (Box-Muller
 uint16_t fp16_from_float(float x);
 float fp16_to_float(uint16_t h);
 static inline float fp16_round(float x) { return fp16_to_float(fp16_from_float(x)); }
+
+/* mkdir -p. ST_EIO names the part that cannot be made. */
+enum status make_folder(const char *path, struct err *e);
 
 /* CLOCK_MONOTONIC_RAW in seconds. */
 double now_seconds(void);

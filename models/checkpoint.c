@@ -418,25 +418,6 @@ enum status cache_find_hash(const char *dir, const char *hash, char *path, size_
     return cache_find(dir, has_hash, hash, path, n, e);
 }
 
-/* mkdir -p */
-static enum status make_folder(const char *dir, struct err *e)
-{
-    char part[1024];
-    if ((size_t)snprintf(part, sizeof part, "%s", dir) >= sizeof part)
-        return fail(e, ST_EUSAGE, "%.200s…: the path is too long", dir);
-    for (char *p = part + 1;; p++) {
-        char c = *p;
-        if (c && c != '/')
-            continue;
-        *p = '\0';
-        if (mkdir(part, 0777) && errno != EEXIST)
-            return fail(e, ST_EIO, "%s: cannot be made: %s", part, strerror(errno));
-        if (!c)
-            return ST_OK;
-        *p = c;
-    }
-}
-
 enum status cache_put(const char *dir, struct checkpoint *c, struct err *e)
 {
     enum status s = make_folder(dir, e);

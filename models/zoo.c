@@ -29,7 +29,9 @@ static enum status train_into_cache(struct zoo *z, struct train_spec *s, const c
 {
     if (!z->train)
         return fail(e, ST_ENOENT, "no model with the recipe '%s' in %s; `qbench train` makes one", recipe, z->models);
-    enum status st = train_run(out, s, z->par, e);
+    enum status st = make_folder(z->models, e); /* the state of an interrupted training goes there too */
+    if (st == ST_OK)
+        st = train_run(out, s, z->par, e);
     if (st == ST_OK)
         st = cache_put(z->models, out, e);
     if (st != ST_OK)
