@@ -115,7 +115,6 @@ corpus:
 ## bench       train, quantize, measure, print the table and draw the charts (suites/quick.yaml)
 bench: $(PROGRAM) corpus
 	./$(PROGRAM) run quick --resume
-	./$(PROGRAM) show
 	./$(PROGRAM) plot
 
 ## plots       draw every chart of plots/*.gp from results/qbench.db into plots/out/
