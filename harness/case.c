@@ -153,7 +153,7 @@ int setting_index(const char *name)
 }
 
 /* Zero samples or no time at all would measure nothing and call it done. */
-static bool must_be_positive(const char *setting) { return words_has("samples sample_seconds max_noise timeout_seconds calib_tokens", setting); }
+static bool must_be_positive(const char *setting) { return words_has("samples sample_seconds max_noise group_cases timeout_seconds calib_tokens", setting); }
 
 enum status settings_set(struct settings *s, const char *name, const char *value, struct err *e)
 {

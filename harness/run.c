@@ -16,7 +16,7 @@
 #include "wire.h"
 #include "work.h"
 
-enum { GROUP_MAX = 6, WIRE_FD = 3 };
+enum { GROUP_MAX = 64, WIRE_FD = 3 };
 
 struct child {
     pid_t pid;
@@ -48,7 +48,7 @@ struct runner {
 static bool same_group(const struct bench_case *a, const struct bench_case *b)
 {
     return a->work == b->work && !a->work->alone && !strcmp(a->section, b->section) && !strcmp(case_text(a, "isa"), case_text(b, "isa")) &&
-           a->settings.memory_mb == b->settings.memory_mb;
+           a->settings.memory_mb == b->settings.memory_mb && a->settings.group_cases == b->settings.group_cases;
 }
 
 static enum status store_one(struct runner *r, size_t i, const struct result *result, struct err *e)
@@ -294,7 +294,8 @@ static enum status skip_case(struct runner *r, size_t i, struct err *e)
 static void make_group(struct runner *r, size_t first, struct group *g)
 {
     *g = (struct group){.cases = r->cases, .current = -1};
-    for (size_t i = first; i < r->n && g->n < GROUP_MAX; i++) {
+    long most = r->cases[first].settings.group_cases;
+    for (size_t i = first; i < r->n && g->n < GROUP_MAX && g->n < most; i++) {
         if (r->finished[i] || r->cases[i].skip[0])
             continue;
         if (g->n && !same_group(&r->cases[first], &r->cases[i]))

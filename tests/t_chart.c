@@ -671,7 +671,7 @@ static void energy_that_was_not_measured_is_told_with_its_reason(void **state)
     close_store(s);
 }
 
-static int make_folder(void **state) { return mkdtemp(folder) ? 0 : -1; }
+static int temporary_folder(void **state) { return mkdtemp(folder) ? 0 : -1; }
 
 static int remove_folder(void **state)
 {
@@ -698,5 +698,5 @@ int main(void)
         cmocka_unit_test(an_empty_run_is_told_in_words),
         cmocka_unit_test(energy_that_was_not_measured_is_told_with_its_reason),
     };
-    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+    return cmocka_run_group_tests(tests, temporary_folder, remove_folder);
 }

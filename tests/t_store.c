@@ -506,6 +506,10 @@ static void models_are_joined(void **state)
     struct table *t = shown(show_models, s, run);
     assert_int_equal(t->n_rows, 6);
     size_t rtn = row_of(t, (const char *const[][2]){{"method", "rtn"}, {"tune", "none"}}, 2);
+    assert_int_equal(cell(t, rtn, "group")->integer, 0); /* then by group: the next row has 32 */
+    rtn++;
+    assert_true(row_of(t, (const char *const[][2]){{"format", "f32"}}, 1) == 0); /* width first: f32, int8, int4 */
+    assert_true(row_of(t, (const char *const[][2]){{"format", "int8"}}, 1) < row_of(t, (const char *const[][2]){{"format", "int4"}}, 1));
     assert_near(cell(t, rtn, "NLL"), 3.6);
     assert_int_equal(cell(t, rtn, "NLL")->type, CELL_INTERVAL);
     assert_near(cell(t, rtn, "ΔNLL"), 0.1);

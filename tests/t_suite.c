@@ -15,7 +15,7 @@
 
 static char folder[] = "/tmp/qbench-suite-XXXXXX", path[128];
 
-static int make_folder(void **state)
+static int temporary_folder(void **state)
 {
     if (!mkdtemp(folder))
         return -1;
@@ -330,5 +330,5 @@ int main(void)
         cmocka_unit_test(mutations),
         cmocka_unit_test(missing_suites),
     };
-    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+    return cmocka_run_group_tests(tests, temporary_folder, remove_folder);
 }

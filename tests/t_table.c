@@ -15,7 +15,7 @@
 
 static char folder[] = "/tmp/qbench-table-XXXXXX";
 
-static int make_folder(void **state) { return mkdtemp(folder) ? 0 : -1; }
+static int temporary_folder(void **state) { return mkdtemp(folder) ? 0 : -1; }
 static int remove_folder(void **state) { return rmdir(folder); }
 
 /* Every type of cell, and every character that some form has to escape. */
@@ -264,5 +264,5 @@ int main(void)
         cmocka_unit_test(files_are_whole_or_absent),
         cmocka_unit_test(nearest_words),
     };
-    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+    return cmocka_run_group_tests(tests, temporary_folder, remove_folder);
 }
