@@ -22,7 +22,7 @@ BUILD := build/$(notdir $(firstword $(CC)))$(if $(SAN),-san)
 PROGRAM := $(if $(filter build/gcc,$(BUILD)),qbench,$(BUILD)/qbench)
 
 WARN := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wvla -Wno-unused-parameter
-CFLAGS ?= -O3 -g
+CFLAGS ?= $(if $(SAN),-O1,-O3) -g
 ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -ffp-contract=off $(WARN) $(CFLAGS) -pthread
 ALL_LDFLAGS = $(LDFLAGS) -pthread
 ifneq ($(SAN),)

@@ -229,7 +229,7 @@ static struct bpe *tiny_tokenizer(int vocab)
 static void evaluation_is_the_mean_of_its_windows(void **state)
 {
     struct fixture f;
-    struct qmodel q, q4;
+    struct qmodel q, q4, again;
     struct quality a;
     fixture_open(&f, true, 2);
     struct bpe *b = tiny_tokenizer(f.w->config.vocab);
@@ -252,7 +252,7 @@ static void evaluation_is_the_mean_of_its_windows(void **state)
     assert_int_equal(eval_quality(&a, model, ref, &t, b, T, 2, f.w->config.vocab, f.p, NULL), ST_OK);
     assert_true(a.kl > 0 && a.kl_max >= a.kl && a.top1 > 0 && a.top1 < 1);
     quality_free(&a);
-    struct infer *twin = open_session(&f, &q, FORMAT_F32, 2);
+    struct infer *twin = open_session(&f, &again, FORMAT_F32, 2);
     assert_int_equal(eval_quality(&a, twin, ref, &t, b, T, 2, f.w->config.vocab, f.p, NULL), ST_OK);
     assert_true(a.kl < 1e-5 && a.top1 == 1);
     assert_memory_equal(a.nll, a.ref_nll, a.n * sizeof *a.nll);
@@ -262,6 +262,7 @@ static void evaluation_is_the_mean_of_its_windows(void **state)
     infer_close(twin);
     qmodel_free(&q);
     qmodel_free(&q4);
+    qmodel_free(&again);
     bpe_free(b);
     fixture_close(&f);
 }
