@@ -27,7 +27,7 @@ const char *axis_value(int axis, const struct work *w, int i);
 bool work_reads(const struct work *w, int axis);
 void axis_readers(int axis, char *buf, size_t n); /* "gemm, decode": the works that read it */
 
-enum { CASE_AXES_MAX = 32, CASE_VALUE_MAX = 80, CASE_KEY_MAX = 1024 };
+enum { CASE_AXES_MAX = 32, CASE_VALUE_MAX = 256, CASE_KEY_MAX = 1024 };
 
 struct settings {
 #define SETTING(field, type, fallback, doc) SETTING_##type(field)

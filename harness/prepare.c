@@ -10,6 +10,7 @@
 #include "prepare.h"
 #include "progress.h"
 #include "run.h"
+#include "text.h"
 #include "words.h"
 #include "work_model.h"
 
@@ -42,6 +43,10 @@ static void need_of(const struct bench_case *c, char *buf, size_t n)
     else if (case_is(c, "tune", "float"))
         snprintf(buf + used, n - (size_t)used, "|float|%ld|%ld", case_int(c, "tune_tokens"), case_int(c, "seed"));
 }
+
+struct known_text {
+    char asked[CASE_VALUE_MAX], name[64], hash[17];
+};
 
 struct need {
     char text[512];
@@ -83,6 +88,49 @@ static enum status meet(struct need *need, struct bench_case *c, struct zoo *z, 
     return st;
 }
 
+/* A text enters a key by its content, as a model does: python@<hash>. Where it lies goes along in the settings. */
+static enum status identify_text(struct bench_case *c, const char *corpora, struct known_text *known, size_t *n_known, struct err *e)
+{
+    char asked[CASE_VALUE_MAX], identity[CASE_VALUE_MAX];
+    struct corpus corpus;
+    size_t i = 0;
+    snprintf(asked, sizeof asked, "%s", case_text(c, "text"));
+    if (strchr(asked, '@') && !strchr(asked, '/'))
+        return ST_OK;
+    while (i < *n_known && strcmp(known[i].asked, asked))
+        i++;
+    if (i == *n_known) {
+        enum status st = corpus_open(&corpus, asked, corpora, e);
+        if (st != ST_OK)
+            return st;
+        snprintf(known[i].asked, sizeof known[i].asked, "%s", asked);
+        snprintf(known[i].name, sizeof known[i].name, "%s", corpus.name);
+        snprintf(known[i].hash, sizeof known[i].hash, "%s", corpus.hash);
+        corpus_close(&corpus);
+        ++*n_known;
+    }
+    snprintf(identity, sizeof identity, "%.*s@%s", (int)strcspn(known[i].name, "@"), known[i].name, known[i].hash);
+    for (char *blank = identity; (blank = strpbrk(blank, " \t"));)
+        *blank = '_';
+    if (strcmp(known[i].name, asked)) /* a path, not a corpus of ours */
+        snprintf(c->settings.text_path, sizeof c->settings.text_path, "%s", asked);
+    return case_set(c, "text", identity, e);
+}
+
+static enum status identify_texts(struct bench_case *cases, size_t n, const char *corpora, struct err *e)
+{
+    struct known_text *known = calloc(n + 1, sizeof *known);
+    size_t n_known = 0;
+    enum status st = known ? ST_OK : fail(e, ST_ENOMEM, "no memory for %zu cases", n);
+    for (size_t i = 0; st == ST_OK && i < n; i++)
+        if (!cases[i].skip[0] && words_has(cases[i].work->axes, "text")) {
+            st = identify_text(&cases[i], corpora, known, &n_known, e);
+            case_make_key(&cases[i]);
+        }
+    free(known);
+    return st;
+}
+
 enum status prepare_models(struct bench_case *cases, size_t n, bool train, struct store *store, volatile const int *stop, bool quiet, struct err *e)
 {
     char models[1024], corpora[1024], text[512];
@@ -111,5 +159,5 @@ enum status prepare_models(struct bench_case *cases, size_t n, bool train, struc
     }
     par_close(z.par);
     free(needs);
-    return st;
+    return st == ST_OK ? identify_texts(cases, n, corpora, e) : st;
 }

@@ -37,7 +37,8 @@ int run_exit_code(const struct run_summary *s);
 double run_estimate(const struct bench_case *c);
 
 /*
- * Finds every model that the cases name, or trains it into the cache when `train` allows it, and puts content hashes into their keys. Models
+ * Finds every model that the cases name, or trains it into the cache when `train` allows it, and puts the content hashes of models and texts
+ * into their keys. Models
  * are recorded in store (NULL: not). Without `train` an untrained preset stays "1m@untrained".
  */
 enum status prepare_models(struct bench_case *cases, size_t n, bool train, struct store *store, volatile const int *stop, bool quiet, struct err *e);

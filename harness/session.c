@@ -102,15 +102,26 @@ static void tell(const struct session *s, const struct run_summary *sum)
     fprintf(stderr, "in %s\n", time);
 }
 
+/* A suite is told by its tables; of one case, every value is of interest. */
+static enum status collect(const struct session *s, struct store *store, struct show_tables *out, struct err *e)
+{
+    *out = (struct show_tables){0};
+    if (s->suite->count > 1)
+        return show_extent(store, s->run_id, SHOW_SUMMARY, out, e);
+    enum status st = show_problems(store, s->run_id, &out->tables[0], e);
+    out->n = out->tables[0] != NULL;
+    if (st == ST_OK)
+        st = show_values(store, s->run_id, &out->tables[out->n], e);
+    out->n += out->tables[out->n] != NULL;
+    return st;
+}
+
 static int print_run(const struct session *s, struct store *store)
 {
-    char run[32];
     struct show_tables shown;
     struct err e = {0};
-    snprintf(run, sizeof run, "%lld", (long long)s->run_id);
-    if (show_run(store, run, &shown, &e) != ST_OK)
-        return complain(&e);
-    int code = options_print(s->options, shown.tables, shown.n);
+    enum status st = collect(s, store, &shown, &e);
+    int code = st == ST_OK ? options_print(s->options, shown.tables, shown.n) : complain(&e);
     show_close(&shown);
     return code;
 }

@@ -43,17 +43,21 @@ static void close_job(struct job *j)
     free(j);
 }
 
+/* The text by its path, or by its name among the corpora; its content must be the one that the key names. */
 static enum status open_text(struct job *j, const struct bench_case *c, struct err *e)
 {
     char folder[1024], name[CASE_VALUE_MAX];
     struct corpus corpus;
-    const char *path = c->settings.text_path;
+    const char *text = case_text(c, "text"), *mark = strchr(text, '@'), *path = c->settings.text_path;
     host_path(folder, sizeof folder, "cache/corpus");
-    snprintf(name, sizeof name, "%.*s", (int)strcspn(case_text(c, "text"), "@"), case_text(c, "text"));
+    snprintf(name, sizeof name, "%.*s", (int)strcspn(text, "@"), text);
     enum status st = corpus_open(&corpus, *path ? path : name, folder, e);
     if (st != ST_OK)
         return st;
-    st = tokens_cut(&j->tokens, &corpus, SPLIT_TEST, j->model.base.tokenizer, (size_t)case_int(c, "tokens"), e);
+    if (mark && strcmp(mark + 1, corpus.hash))
+        st = fail(e, ST_EFORMAT, "text %s has the content %s now, and not %s as this case names it", name, corpus.hash, mark + 1);
+    if (st == ST_OK)
+        st = tokens_cut(&j->tokens, &corpus, SPLIT_TEST, j->model.base.tokenizer, (size_t)case_int(c, "tokens"), e);
     corpus_close(&corpus);
     return st;
 }
@@ -123,13 +127,27 @@ static enum status emit_nll(const struct job *j, struct emitter *m, struct err *
     emit_value(m, "bits_per_byte", "bit", nll.value * (double)q->n / q->bytes / log(2));
     for (size_t i = 0; j->against_base && i < q->n; i++)
         x[i] = (double)q->nll[i] - (double)q->ref_nll[i];
-    struct interval delta = {0, 0, 0}; /* the base against itself, by definition */
-    if (j->against_base)
-        delta = stats_block_bootstrap(x, block, q->n, RESAMPLES, j->seed);
-    emit_interval(m, "delta_nll", "nat", delta.value, delta.lo, delta.hi);
+    if (j->against_base) {
+        struct interval delta = stats_block_bootstrap(x, block, q->n, RESAMPLES, j->seed);
+        emit_interval(m, "delta_nll", "nat", delta.value, delta.lo, delta.hi);
+    }
     free(x);
     free(block);
     return ST_OK;
+}
+
+static void emit_comparison(const struct job *j, struct emitter *m)
+{
+    static const char reference[] = "this is the float model that the others are compared with";
+    if (j->against_base) {
+        emit_value(m, "kl", "nat", j->quality.kl);
+        emit_value(m, "kl_max", "nat", j->quality.kl_max);
+        emit_value(m, "top1", "", j->quality.top1);
+    } else {
+        emit_missing(m, "delta_nll", "nat", reference);
+        emit_missing(m, "kl", "nat", reference);
+        emit_missing(m, "top1", "", reference);
+    }
 }
 
 static enum status results(struct job *j, struct emitter *m, struct err *e)
@@ -143,9 +161,7 @@ static enum status results(struct job *j, struct emitter *m, struct err *e)
     if (st != ST_OK)
         return st;
     const struct quality *q = &j->quality;
-    emit_value(m, "kl", "nat", j->against_base ? q->kl : 0);
-    emit_value(m, "kl_max", "nat", j->against_base ? q->kl_max : 0);
-    emit_value(m, "top1", "", j->against_base ? q->top1 : 1);
+    emit_comparison(j, m);
     emit_value(m, "accuracy", "", q->accuracy);
     emit_value(m, "scored_tokens", "token", (double)q->n);
     emit_value(m, "eval_seconds", "s", now_seconds() - start);

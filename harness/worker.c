@@ -290,7 +290,10 @@ static void conclude(struct worker *w, int index, const struct gauges *block)
         at(index, "concluding");
         send_rates(w, index, &rate);
         double noise = fmax(rate.hi - rate.value, rate.value - rate.lo) / rate.value;
-        if (noise > s->c.settings.max_noise) {
+        if (isnan(noise)) {
+            outcome = OUTCOME_UNTRUSTED;
+            snprintf(reason, sizeof reason, "samples = %ld are too few for an interval; it takes 6", s->c.settings.samples);
+        } else if (noise > s->c.settings.max_noise) {
             outcome = OUTCOME_UNTRUSTED;
             /* Without its own figure, which the rate's interval shows, so that equal troubles are told once. */
             snprintf(reason, sizeof reason, "the interval reaches further from the median than max_noise = %g %%", 100 * s->c.settings.max_noise);
