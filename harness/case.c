@@ -153,7 +153,7 @@ int setting_index(const char *name)
 }
 
 /* Zero samples or no time at all would measure nothing and call it done. */
-static bool must_be_positive(const char *setting) { return words_has("samples sample_seconds max_noise group_cases timeout_seconds calib_tokens", setting); }
+static bool must_be_positive(const char *setting) { return words_has("samples sample_seconds max_noise group_cases timeout_seconds", setting); }
 
 enum status settings_set(struct settings *s, const char *name, const char *value, struct err *e)
 {
@@ -354,6 +354,7 @@ static bool trained_by_method(const struct bench_case *c)
 }
 
 static bool no_gamma(const struct bench_case *c) { return case_is(c, "gamma", "off"); }
+static bool not_calibrated(const struct bench_case *c) { return no_gamma(c) || !case_is(c, "gamma_on", "act"); }
 static bool not_tuned(const struct bench_case *c) { return case_is(c, "tune", "none") && !trained_by_method(c); }
 
 static const struct relevance {
@@ -365,6 +366,7 @@ static const struct relevance {
     {"gamma", float_format},
     {"acts", float_format},
     {"gamma_on", no_gamma}, /* after gamma: off for float formats too */
+    {"calib_tokens", not_calibrated},
     {"tune", trained_by_method},
     {"tune_tokens", not_tuned},
 };

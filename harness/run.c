@@ -190,7 +190,7 @@ static enum wait wait_for_child(struct runner *r, const struct child *c, const s
     }
 }
 
-/* The time limit is a case's; what a group does together counts against whoever is being worked on. */
+/* Every message is a sign of life; the limit is that of whoever is being worked on. */
 static void reset_deadline(struct group *g)
 {
     int i = g->current >= 0 ? g->current : 0;
@@ -202,7 +202,6 @@ static enum status listen_to(struct runner *r, const struct child *c, struct gro
 {
     enum status st = ST_OK;
     char *payload = NULL;
-    int last = -1;
     reset_deadline(g);
     while (st == ST_OK && (*how = wait_for_child(r, c, g)) == WAIT_MESSAGE) {
         struct wire_header h;
@@ -226,9 +225,7 @@ static enum status listen_to(struct runner *r, const struct child *c, struct gro
             st = fail(e, ST_EFORMAT, "a child sent a message that cannot be kept");
         else if (finished >= 0)
             st = store_one(r, g->index[finished], &g->results[finished], e);
-        if (g->current != last || h.type == WIRE_OUTCOME)
-            reset_deadline(g);
-        last = g->current;
+        reset_deadline(g);
     }
     free(payload);
     return st;
@@ -239,7 +236,7 @@ static void describe_death(const struct group *g, int wstatus, enum wait how, ch
     const char *phase = g->phase[0] ? g->phase : "starting";
     double limit = g->cases[g->index[max_int(g->current, 0)]].settings.timeout_seconds;
     if (how == WAIT_TIMEOUT)
-        snprintf(buf, n, "exceeded timeout_seconds = %g while %s", limit, phase);
+        snprintf(buf, n, "gave no sign of life for timeout_seconds = %g while %s", limit, phase);
     else if (WIFSIGNALED(wstatus))
         snprintf(buf, n, "its process was killed by signal %d (%s) while %s%s", WTERMSIG(wstatus), strsignal(WTERMSIG(wstatus)), phase,
                  WTERMSIG(wstatus) == SIGKILL ? "; the kernel does that when memory runs out" : "");
@@ -313,6 +310,8 @@ static enum status mark_stored(struct runner *r, struct err *e)
         st = store_has(r->o->store, r->o->run_id, r->cases[i].key, &r->finished[i], e);
         r->summary->resumed += r->finished[i];
     }
+    if (st == ST_OK && r->summary->resumed)
+        st = store_outcomes(r->o->store, r->o->run_id, r->summary->outcomes, e);
     return st;
 }
 
@@ -349,7 +348,7 @@ int run_exit_code(const struct run_summary *s)
     const size_t *o = s->outcomes;
     if (o[OUTCOME_WRONG])
         return 4;
-    bool measured = o[OUTCOME_OK] + o[OUTCOME_UNTRUSTED] + s->resumed > 0;
+    bool measured = o[OUTCOME_OK] + o[OUTCOME_UNTRUSTED] > 0;
     return o[OUTCOME_FAILED] || o[OUTCOME_TIMEOUT] || !measured ? 3 : 0;
 }
 

@@ -23,14 +23,15 @@ struct run_options {
 };
 
 struct run_summary {
-    size_t outcomes[OUTCOME_COUNT], resumed; /* resumed: found in the database, not run again */
+    size_t outcomes[OUTCOME_COUNT]; /* of the whole run, what was found in the database included */
+    size_t resumed;                 /* found there, not run again */
     double seconds;
 };
 
 /* ST_EINTERRUPTED when stop was set; what was finished is stored. */
 enum status run_cases(struct bench_case *cases, size_t n, const struct run_options *o, struct run_summary *summary, struct err *e);
 
-/* Exit code for a finished run: 0, 3 (nothing measured, or a case failed or timed out) or 4 (a wrong result). */
+/* Exit code for a finished run, resumed or not: 0, 3 (nothing measured, or a case failed or timed out) or 4 (a wrong result). */
 int run_exit_code(const struct run_summary *s);
 
 /* Seconds that a case is likely to take, for --dry-run and the time left. */

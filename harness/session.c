@@ -98,7 +98,7 @@ static void tell(const struct session *s, const struct run_summary *sum)
         if (sum->outcomes[i])
             fprintf(stderr, "%zu %s, ", sum->outcomes[i], outcome_names[i]);
     if (sum->resumed)
-        fprintf(stderr, "%zu done before, ", sum->resumed);
+        fprintf(stderr, "%zu of them done before, ", sum->resumed);
     fprintf(stderr, "in %s\n", time);
 }
 

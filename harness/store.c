@@ -313,6 +313,17 @@ enum status store_run_end(struct store *s, int64_t run_id, json_t *conditions, c
                    utc_now(now), conditions, warnings ? warnings : "", run_id);
 }
 
+enum status store_outcomes(struct store *s, int64_t run_id, size_t outcomes[OUTCOME_COUNT], struct err *e)
+{
+    enum status st = ST_OK;
+    for (int i = 0; st == ST_OK && i < OUTCOME_COUNT; i++) {
+        int64_t count = 0;
+        st = run_sql(s, &count, e, "SELECT count(*) FROM result WHERE run_id = ?1 AND outcome = ?2", "it", run_id, outcome_names[i]);
+        outcomes[i] = (size_t)count;
+    }
+    return st;
+}
+
 enum status store_has(struct store *s, int64_t run_id, const char *key, bool *has, struct err *e)
 {
     int64_t count = 0;

@@ -32,6 +32,8 @@ enum status store_run_begin(struct store *s, const struct run_info *r, int64_t *
 /* The latest unfinished run of the same suite_hash, machine and build; 0 when there is none. */
 enum status store_run_unfinished(struct store *s, const struct run_info *r, int64_t *run_id, struct err *e);
 enum status store_run_end(struct store *s, int64_t run_id, json_t *conditions, const char *warnings, struct err *e);
+/* How many rows of each outcome the run has by now. */
+enum status store_outcomes(struct store *s, int64_t run_id, size_t outcomes[OUTCOME_COUNT], struct err *e);
 enum status store_has(struct store *s, int64_t run_id, const char *key, bool *has, struct err *e);
 
 /* One transaction: the case (by key, with its axes), its result, samples, readings, values and blobs. */

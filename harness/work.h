@@ -24,6 +24,7 @@ struct work {
     enum status (*resolve)(struct bench_case *, struct err *);
     enum status (*open)(struct job **, const struct bench_case *, struct err *);
     enum status (*check)(struct job *, struct err *);  /* before any timing; ST_EWRONG when a result is wrong */
+    void (*begin)(struct job *);                        /* after warming up, before the first sample; NULL: nothing to do */
     double (*once)(struct job *);                      /* timed; returns the units done. NULL: nothing is timed (quality) */
     void (*amounts)(struct job *, double *ops, double *bytes); /* of one unit; NULL or zeros: not counted */
     enum status (*results)(struct job *, struct emitter *, struct err *); /* after timing; verifies outputs again */

@@ -28,6 +28,7 @@ const struct work work_decode = {
     .resolve = session_resolve,
     .open = session_open_decode,
     .check = session_check,
+    .begin = session_begin,
     .once = once,
     .amounts = amounts,
     .results = session_results,

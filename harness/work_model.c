@@ -146,6 +146,8 @@ enum status model_resolve(struct bench_case *c, struct err *e)
         return st;
     if (tune && model_qat(c))
         return fail(e, ST_EUSAGE, "method %s trains by itself; take tune none (tune float is the control for PTQ methods)", case_text(c, "method"));
+    if (model_is_random(c) && spec.gamma != GAMMA_OFF && spec.gamma_on == GAMMA_ON_ACT)
+        return fail(e, ST_EUNSUPPORTED, "gamma on activations is estimated on the text of training, and random weights have none");
     if ((tune || model_qat(c)) && model_is_random(c))
         return fail(e, ST_EUSAGE, "random weights cannot be tuned; take a PTQ method and tune none");
     return resolve_model(c, e);
@@ -219,11 +221,10 @@ static enum status open_calibration(const struct bench_case *c, const struct che
     char models[1024], corpora[1024];
     struct corpus corpus;
     cache_folders(models, corpora);
-    const char *text = json_string_value(json_object_get(base->provenance, "text"));
-    enum status st = corpus_open(&corpus, text ? text : c->settings.train_text, corpora, e);
+    enum status st = zoo_corpus(base, corpora, &corpus, e);
     if (st != ST_OK)
         return st;
-    st = tokens_cut(calib, &corpus, SPLIT_CALIB, base->tokenizer, (size_t)c->settings.calib_tokens, e);
+    st = tokens_cut(calib, &corpus, SPLIT_CALIB, base->tokenizer, (size_t)case_int(c, "calib_tokens"), e);
     corpus_close(&corpus);
     return st;
 }

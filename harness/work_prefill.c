@@ -24,6 +24,7 @@ const struct work work_prefill = {
     .resolve = session_resolve,
     .open = session_open_prefill,
     .check = session_check,
+    .begin = session_begin,
     .once = once,
     .amounts = amounts,
     .results = session_results,

@@ -12,8 +12,8 @@ struct job {
     float *logits, *kept;    /* (vocab): now, and those that the check saw */
     int prompt, generate;    /* generate = 0: prefill */
     int32_t next, first;     /* token to feed; the one that the prompt led to */
-    double first_token_seconds, open_seconds;
-    double memory_bytes;     /* at the peak of loading and the first prefill */
+    double open_seconds;
+    double peak_bytes;       /* that loading and the first prefill added to the process */
     float *latencies;        /* ring of the latest steps */
     size_t n_latencies;
 };
@@ -24,6 +24,7 @@ enum status session_open_decode(struct job **out, const struct bench_case *c, st
 enum status session_check(struct job *j, struct err *e);
 enum status session_results(struct job *j, struct emitter *m, struct err *e);
 void session_close(struct job *j);
+void session_begin(struct job *j); /* forgets the latencies of warming up */
 
 void session_prefill(struct job *j);
 void session_rewind(struct job *j); /* to the end of the prompt, whose cache is kept */

@@ -4,8 +4,13 @@
 #include <assert.h>
 #include <string.h>
 
-/* Weight bytes times tokens below which sharing the work would cost about as much as doing it (half a microsecond). */
-enum { ALONE_BYTES = 1 << 15 };
+/*
+ * Weights times tokens below which sharing the work costs about as much as doing it. By work and not by bytes: a narrow
+ * format of the same shape takes no less arithmetic, and must not be held to one thread for being small.
+ */
+#ifndef ALONE_WORK
+#define ALONE_WORK (1 << 15)
+#endif
 
 static enum status check_fit(const struct qlinear *q, const struct kernel *k, struct err *e)
 {
@@ -135,7 +140,7 @@ void linear_run(const struct linear *l, struct par *p, const struct acts *a, flo
         job.args.x_sum = a->sum;
         job.args.groups = a->groups;
     }
-    if (p && l->packed_bytes > ALONE_BYTES / (size_t)a->m)
+    if (p && (size_t)l->rows * (size_t)l->cols * (size_t)a->m >= ALONE_WORK)
         par_run(p, run_share, &job);
     else
         run_share(&job, 0, 1);

@@ -31,15 +31,6 @@ struct scoring {
     unsigned char *same, *right;      /* (rows) most likely token: as the reference's, as the target */
 };
 
-static int argmax(const float *x, int n)
-{
-    int best = 0;
-    for (int i = 1; i < n; i++)
-        if (x[i] > x[best])
-            best = i;
-    return best;
-}
-
 static void score_rows(void *ctx, int thread, int threads)
 {
     struct scoring *s = ctx;
@@ -52,7 +43,7 @@ static void score_rows(void *ctx, int thread, int threads)
             continue;
         const float *x = s->logits + (size_t)i * (size_t)v;
         float lse = s->vec->logsumexp(x, v);
-        int top = argmax(x, v);
+        int top = infer_argmax(x, v);
         s->nll[i] = lse - x[target];
         s->right[i] = top == target;
         if (!s->ref_logits)
@@ -63,7 +54,7 @@ static void score_rows(void *ctx, int thread, int threads)
         s->ref_nll[i] = ref_lse - r[target];
         /* sum p_ref (log p_ref - log p) */
         s->kl[i] = fmaxf(0, s->vec->dot(p, r, v) - ref_lse - s->vec->dot(p, x, v) + lse);
-        s->same[i] = argmax(r, v) == top;
+        s->same[i] = infer_argmax(r, v) == top;
     }
 }
 

@@ -233,7 +233,11 @@ static void attend_tasks(void *ctx, int thread, int threads)
     struct infer *s = ctx;
     int hd = s->c.head_dim, per_kv = s->c.heads / s->c.kv_heads, blocks = (s->tokens + QUERY_BLOCK - 1) / QUERY_BLOCK;
     float *scores = s->scores + (size_t)thread * QUERY_BLOCK * (size_t)s->max_tokens;
-    for (int task = thread; task < s->batch * s->c.heads * blocks; task += threads) {
+    /* Later blocks see more positions: dealing forth and back gives every thread early and late ones. */
+    for (int round = 0; round * threads < s->batch * s->c.heads * blocks; round++) {
+        int task = round * threads + (round % 2 ? threads - 1 - thread : thread);
+        if (task >= s->batch * s->c.heads * blocks)
+            continue;
         int block = task % blocks, head = task / blocks % s->c.heads, b = task / blocks / s->c.heads;
         int first = block * QUERY_BLOCK, queries = min_int(QUERY_BLOCK, s->tokens - first), i = b * s->tokens + first;
         size_t at = cache_at(s, s->layer / 2, b, 0) + (size_t)(head / per_kv * hd);

@@ -32,6 +32,15 @@ typedef void infer_hook(void *ctx, int layer, enum lin lin, const float *x, int 
 void infer_observe(struct infer *s, infer_hook *hook, void *ctx);
 void infer_set_act_gain(struct infer *s, int layer, enum lin lin, float gain);
 
+/* The first of the largest. */
+static inline int infer_argmax(const float *x, int n)
+{
+    int best = 0;
+    for (int i = 1; i < n; i++)
+        best = x[i] > x[best] ? i : best;
+    return best;
+}
+
 size_t infer_weight_bytes(const struct infer *s); /* read by one decoding step: packed layers, head, norms */
 double infer_ops(const struct infer *s);          /* multiply-adds x 2 of the linear layers and head, for one token */
 

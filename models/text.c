@@ -340,6 +340,11 @@ enum status corpus_open(struct corpus *c, const char *name, const char *dir, str
         corpus_close(c);
     else
         snprintf(c->hash, sizeof c->hash, "%016llx", (unsigned long long)XXH64(c->text, c->bytes, 0));
+    if (!s && is_path) {
+        char *absolute = realpath(name, NULL);
+        snprintf(c->path, sizeof c->path, "%s", absolute ? absolute : name);
+        free(absolute);
+    }
     return s;
 }
 

@@ -27,6 +27,7 @@ struct corpus {
     char name[64];     /* "kjv", "python", "man", or the file's base name */
     char title[128];   /* "King James Bible (Debian bible-kjv-text 4.38)" */
     char hash[17];     /* XXH64 of the whole text, hex */
+    char path[1024];   /* of a user's file, absolute; "" for an extracted corpus */
     uint8_t *text;     /* owned */
     size_t bytes;
     struct document *docs; /* owned */

@@ -444,6 +444,8 @@ static json_t *provenance(const struct train *t)
         "split", "whole documents, by a hash of the document's name", "split_bytes", split_bytes(s->corpus),
         "tokenizer_vocab", bpe_vocab(t->tokenizer), "train_loss", t->smooth_loss, "valid_loss", t->valid_loss,
         "recipe", t->recipe, "threads", par_threads(t->par), "seconds", seconds_so_far(t));
+    if (o && s->corpus->path[0])
+        json_object_set_new(o, "text_path", json_string(s->corpus->path));
     if (o && s->base)
         json_object_set_new(o, "base", json_string(s->base->hash));
     return o;
@@ -457,8 +459,6 @@ static enum status hand_out(struct checkpoint *out, struct train *t, struct err 
     *out = (struct checkpoint){.weights = t->weights, .tokenizer = t->tokenizer, .provenance = o};
     t->weights = NULL;
     t->tokenizer = NULL;
-    if (t->spec.state_path)
-        unlink(t->spec.state_path);
     return ST_OK;
 }
 

@@ -46,7 +46,8 @@ struct train_spec train_spec_default(void);
  * moves only last bits, is not: a model trained here serves every kernel). */
 void train_recipe(const struct train_spec *s, int threads, char *buf, size_t n);
 
-/* out: weights, tokenizer and provenance, not yet in the cache; empty on failure. Removes state_path on success. A loss that
+/* out: weights, tokenizer and provenance, not yet in the cache; empty on failure. state_path is left for the caller to
+ * remove once out is safe on disk: a state of finished training resumes with nothing left to do. A loss that
  * is not finite is ST_EWRONG and leaves state_path as it was. */
 enum status train_run(struct checkpoint *out, const struct train_spec *s, struct par *p, struct err *e);
 

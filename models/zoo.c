@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 #include <xxhash.h>
 
 enum { RECIPE_MAX = 1024 };
@@ -34,7 +35,9 @@ static enum status train_into_cache(struct zoo *z, struct train_spec *s, const c
         st = train_run(out, s, z->par, e);
     if (st == ST_OK)
         st = cache_put(z->models, out, e);
-    if (st != ST_OK)
+    if (st == ST_OK)
+        unlink(s->state_path); /* not before the model is safe */
+    else
         checkpoint_close(out);
     return st;
 }
@@ -82,10 +85,19 @@ enum status zoo_find_trained(struct zoo *z, const struct zoo_request *r, char *p
     return st;
 }
 
-static const char *text_of(const struct checkpoint *base)
+enum status zoo_corpus(const struct checkpoint *c, const char *corpora, struct corpus *out, struct err *e)
 {
-    const char *path = json_string_value(json_object_get(base->provenance, "text_path"));
-    return path && *path ? path : json_string_value(json_object_get(base->provenance, "text"));
+    const char *name = json_string_value(json_object_get(c->provenance, "text")), *path = json_string_value(json_object_get(c->provenance, "text_path"));
+    const char *hash = json_string_value(json_object_get(c->provenance, "text_hash"));
+    if (!name || !hash)
+        return fail(e, ST_EUSAGE, "model %s does not say which text it was trained on", c->hash);
+    enum status st = corpus_open(out, path ? path : name, corpora, e);
+    if (st == ST_OK && strcmp(out->hash, hash)) {
+        st = fail(e, ST_EFORMAT, "%s has changed since model %s was trained on it (content %s then, %s now); train again", path ? path : name,
+                  c->hash, hash, out->hash);
+        corpus_close(out);
+    }
+    return st;
 }
 
 enum status zoo_tuned(struct zoo *z, const struct checkpoint *base, const struct qspec *spec, long tokens, uint64_t seed,
@@ -94,16 +106,15 @@ enum status zoo_tuned(struct zoo *z, const struct checkpoint *base, const struct
     struct corpus corpus;
     struct fake_quant fake = {0};
     char extra[160] = "tune=float";
-    if (!text_of(base))
-        return fail(e, ST_EUSAGE, "model %s does not say which text it was trained on, so it cannot be tuned", base->hash);
     if (spec)
         snprintf(extra, sizeof extra, "tune=%s format=%s group=%d", spec->method->name, formats[spec->format].name, spec->group);
-    enum status st = corpus_open(&corpus, text_of(base), z->corpora, e);
+    enum status st = zoo_corpus(base, z->corpora, &corpus, e);
     if (st != ST_OK)
         return st;
     if (spec)
         st = spec->method->fake_quant(&fake, spec, &base->weights->config, e);
-    struct zoo_request none = {.tokens = tokens, .seed = seed};
+    /* Batches that the base has not begun with: its own seed would draw them again. The same for every tuning of this base. */
+    struct zoo_request none = {.tokens = tokens, .seed = (seed ^ XXH3_64bits(base->hash, strlen(base->hash))) & 0x7fffffff};
     struct train_spec s = spec_of(&none, &corpus);
     s.base = base;
     s.fake_quant = spec ? &fake : NULL;

@@ -39,4 +39,7 @@ enum status zoo_find_trained(struct zoo *z, const struct zoo_request *r, char *p
 enum status zoo_tuned(struct zoo *z, const struct checkpoint *base, const struct qspec *spec, long tokens, uint64_t seed,
                       struct checkpoint *out, struct err *e);
 
+/* The very text that c was trained on: ST_EFORMAT when it has changed since, ST_ENOENT when it is gone. */
+enum status zoo_corpus(const struct checkpoint *c, const char *corpora, struct corpus *out, struct err *e);
+
 #endif

@@ -84,7 +84,7 @@ rows() { "$QBENCH" show "$@" --cases --db "$db" --format jsonl | wc -l; }
   [ "$before" -lt 18 ]
   run "$QBENCH" run tiny --set sample_seconds=0.05 --set m='[1, 2, 3, 4, 5, 6, 7, 8, 9]' --db "$db" --resume
   [ "$status" -eq 0 ]
-  [[ $output == *"$before done before"* ]]
+  [[ $output == *"$before of them done before"* ]]
   [ "$(rows)" -eq 18 ]
   [ "$("$QBENCH" show --runs --db "$db" --format jsonl | wc -l)" -eq 1 ]
 }
@@ -92,7 +92,7 @@ rows() { "$QBENCH" show "$@" --cases --db "$db" --format jsonl | wc -l; }
 @test "a case that hangs is one row, and the suite goes on" {
   run "$QBENCH" run tiny --set m='[1, 2]' --set sample_seconds=3 --set timeout_seconds=1 --filter 'format=int8' --db "$db"
   [ "$status" -eq 3 ]
-  [[ $output == *"exceeded timeout_seconds"* ]]
+  [[ $output == *"no sign of life for timeout_seconds"* ]]
   [ "$(rows)" -eq 2 ]
 }
 
