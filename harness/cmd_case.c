@@ -6,13 +6,12 @@
 #include "session.h"
 #include "store.h"
 
-enum { SETS_MAX = 64, OPT_SET = 1, OPT_QUIET };
+enum { OPT_SET = 1, OPT_QUIET };
 
 struct arguments {
     struct options options;
     char key[CASE_KEY_MAX];
-    const char *sets[SETS_MAX];
-    int n_sets;
+    struct session_sets sets;
     bool quiet;
 };
 
@@ -33,9 +32,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         state->child_inputs[0] = &a->options;
         return 0;
     case OPT_SET:
-        if (a->n_sets == SETS_MAX)
-            argp_failure(state, EXIT_USAGE, 0, "more than %d times --set", SETS_MAX);
-        a->sets[a->n_sets++] = arg;
+        session_add_set(&a->sets, arg, state);
         return 0;
     case OPT_QUIET:
         a->quiet = true;
@@ -52,14 +49,14 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     }
 }
 
-static enum status apply_sets(struct bench_case *c, const struct arguments *a, struct err *e)
+static enum status apply_sets(struct bench_case *c, const struct session_sets *sets, struct err *e)
 {
-    for (int i = 0; i < a->n_sets; i++) {
+    for (int i = 0; i < sets->n; i++) {
         char name[64];
-        const char *equals = strchr(a->sets[i], '=');
-        if (!equals || equals - a->sets[i] >= (long)sizeof name)
-            return fail(e, ST_EUSAGE, "--set '%s' is not of the form setting=value", a->sets[i]);
-        snprintf(name, sizeof name, "%.*s", (int)(equals - a->sets[i]), a->sets[i]);
+        const char *set = sets->text[i], *equals = strchr(set, '=');
+        if (!equals || equals - set >= (long)sizeof name)
+            return fail(e, ST_EUSAGE, "--set '%s' is not of the form setting=value", set);
+        snprintf(name, sizeof name, "%.*s", (int)(equals - set), set);
         enum status st = settings_set(&c->settings, name, equals + 1, e);
         if (st != ST_OK)
             return st;
@@ -100,16 +97,10 @@ int cmd_case(int argc, char **argv)
     options_default(&a.options);
     options_parse(&argp, argc, argv, &a);
     enum status st = case_parse(&c, a.key, &e);
-    char overrides[3][64];
-    int n = session_overrides(&a.options, overrides);
-    for (int i = 0; st == ST_OK && i < n; i++) {
-        char *value = strchr(overrides[i], '=');
-        *value++ = '\0';
-        if (work_reads(c.work, axis_index(overrides[i])))
-            st = case_set(&c, overrides[i], value, &e);
-    }
     if (st == ST_OK)
-        st = apply_sets(&c, &a, &e);
+        st = session_override_case(&a.options, &c, &e);
+    if (st == ST_OK)
+        st = apply_sets(&c, &a.sets, &e);
     if (st == ST_OK)
         find_model(&c, a.options.db);
     if (st == ST_OK)

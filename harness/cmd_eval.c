@@ -60,19 +60,14 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 
 static enum status make_case(struct bench_case *c, const struct arguments *a, struct err *e)
 {
-    char overrides[3][64];
     enum status st = case_parse(c, "work=quality", e);
     if (st == ST_OK)
         st = case_set(c, "model", a->model, e);
     for (int i = OPT_TEXT; st == ST_OK && i < OPT_QUIET; i++)
         if (a->value[i])
             st = case_set(c, axis_of[i], a->value[i], e);
-    int n = session_overrides(&a->options, overrides);
-    for (int i = 0; st == ST_OK && i < n; i++) {
-        char *value = strchr(overrides[i], '=');
-        *value++ = '\0';
-        st = case_set(c, overrides[i], value, e);
-    }
+    if (st == ST_OK)
+        st = session_override_case(&a->options, c, e);
     return st == ST_OK ? case_resolve(c, e) : st;
 }
 

@@ -6,13 +6,12 @@
 #include "progress.h"
 #include "session.h"
 
-enum { SETS_MAX = 64, OPT_SET = 1, OPT_FILTER, OPT_DRY_RUN, OPT_RESUME, OPT_QUIET };
+enum { OPT_SET = 1, OPT_FILTER, OPT_DRY_RUN, OPT_RESUME, OPT_QUIET };
 
 struct arguments {
     struct options options;
     const char *suite, *filter;
-    const char *sets[3 + SETS_MAX]; /* the common options', then --set, which wins */
-    int n_sets;
+    struct session_sets sets;
     bool dry_run, resume, quiet;
 };
 
@@ -24,9 +23,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         state->child_inputs[0] = &a->options;
         return 0;
     case OPT_SET:
-        if (a->n_sets == SETS_MAX)
-            argp_failure(state, EXIT_USAGE, 0, "more than %d times --set", SETS_MAX);
-        a->sets[3 + a->n_sets++] = arg;
+        session_add_set(&a->sets, arg, state);
         return 0;
     case OPT_FILTER:
         a->filter = arg;
@@ -103,13 +100,16 @@ int cmd_run(int argc, char **argv)
     struct arguments a = {0};
     struct suite suite;
     struct err e = {0};
-    char overrides[3][64];
+    char overrides[SESSION_OVERRIDES_MAX][64];
+    const char *sets[SESSION_OVERRIDES_MAX + SESSION_SETS_MAX]; /* the common options', then --set, which wins */
     options_default(&a.options);
     options_parse(&argp, argc, argv, &a);
     int n = session_overrides(&a.options, overrides);
     for (int i = 0; i < n; i++)
-        a.sets[3 - n + i] = overrides[i];
-    struct suite_options so = {.sets = a.sets + 3 - n, .n_sets = n + a.n_sets, .n_general = n, .filter = a.filter};
+        sets[i] = overrides[i];
+    for (int i = 0; i < a.sets.n; i++)
+        sets[n + i] = a.sets.text[i];
+    struct suite_options so = {.sets = sets, .n_sets = n + a.sets.n, .n_general = n, .filter = a.filter};
     if (suite_load(&suite, a.suite, &so, &e) != ST_OK)
         return complain(&e);
     struct session s = {.options = &a.options, .suite = &suite, .resume = a.resume, .quiet = a.quiet, .argc = argc, .argv = argv};

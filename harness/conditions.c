@@ -225,9 +225,9 @@ static void warn_after(const json_t *c, char *buf, size_t n)
 {
     double window = get(c, "window_seconds", 0), cpus = get(c, "cpus", 1);
     double others = get(c, "cpu_others_seconds", 0), steal = get(c, "cpu_steal_seconds", 0), pressure = get(c, "pressure_seconds", 0);
-    if (window > 0 && others > 0.05 * window * cpus)
+    if (window > 0 && others > 0.05 * window * cpus && others >= 0.1)
         warn(buf, n, "other processes used %.1f CPU seconds during a run of %.1f s on %.0f CPUs", others, window, cpus);
-    if (window > 0 && steal > 0.01 * window * cpus)
+    if (window > 0 && steal > 0.01 * window * cpus && steal >= 0.1)
         warn(buf, n, "the hypervisor took %.1f CPU seconds away during a run of %.1f s", steal, window);
     if (window > 0 && pressure > 0.1 * window)
         warn(buf, n, "tasks waited for a CPU during %.0f %% of the run", 100 * pressure / window);

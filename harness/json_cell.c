@@ -54,10 +54,14 @@ static void real(FILE *f, double x)
     fputs(buf[0] ? buf : "null", f);
 }
 
-void json_row_print(FILE *f, const struct table *t, size_t row)
+void json_row_print(FILE *f, const struct table *t, size_t row, bool name_table)
 {
     bool first = true;
     fputc('{', f);
+    if (name_table) {
+        key(f, "table", "", &first);
+        json_string_print(f, t->title);
+    }
     for (int i = 0; i < t->n_columns; i++) {
         const struct cell *c = table_cell(t, row, i);
         const char *name = t->columns[i].name;

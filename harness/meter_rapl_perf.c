@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "rapl.h"
 #include "sysfs.h"
@@ -15,10 +14,6 @@
  */
 #define PMU "/sys/bus/event_source/devices/power"
 enum { PACKAGES_MAX = 16 };
-
-struct gauge {
-    struct rapl rapl;
-};
 
 extern const struct meter meter_rapl_perf;
 
@@ -67,27 +62,27 @@ static void explain(struct rapl_domain *d, const char *event, const struct meter
         snprintf(d->reason, sizeof d->reason, "%s: perf_event_open: %s", event, strerror(error));
 }
 
-static void open_kind(struct rapl *r, enum rapl_kind kind, const struct pmu_event *ev, const int *cpus, int n)
+static void open_kind(struct gauge *g, enum rapl_kind kind, const struct pmu_event *ev, const int *cpus, int n)
 {
     for (int i = 0; i < n; i++) {
-        struct rapl_domain *d = rapl_add(r, kind);
+        struct rapl_domain *d = rapl_add(g, kind);
         if (!d)
             return;
         struct perf_event_attr attr = {.type = ev->type, .size = sizeof attr, .config = ev->config};
         snprintf(d->label, sizeof d->label, "%s@cpu%d", event_names[kind], cpus[i]);
         d->joules_per_count = ev->scale;
-        d->fd = r->env->perf_open(&attr, -1, cpus[i], -1, PERF_FLAG_FD_CLOEXEC);
+        d->fd = g->env->perf_open(&attr, -1, cpus[i], -1, PERF_FLAG_FD_CLOEXEC);
         if (d->fd < 0)
-            explain(d, d->label, r->env, -d->fd);
+            explain(d, d->label, g->env, -d->fd);
     }
 }
 
-static enum status find_domains(struct rapl *r, struct err *e)
+static enum status find_domains(struct gauge *g, struct err *e)
 {
     char list[256];
     uint64_t type;
     int cpus[PACKAGES_MAX];
-    const char *root = r->env->sysroot;
+    const char *root = g->env->sysroot;
     if (!sysfs_u64(&type, root, PMU "/type"))
         return fail(e, ST_EUNSUPPORTED, "the kernel has no power PMU (%s%s)", root, PMU);
     if (!sysfs_line(list, sizeof list, root, PMU "/cpumask"))
@@ -97,42 +92,16 @@ static enum status find_domains(struct rapl *r, struct err *e)
         return fail(e, ST_EUNSUPPORTED, "%s%s/cpumask is '%s': 1 to %d CPUs were expected", root, PMU, list, PACKAGES_MAX);
     for (int k = 0; k < RAPL_KINDS; k++) {
         struct pmu_event ev = {.type = (uint32_t)type};
-        if (read_event(&ev, root, event_names[k], r->missing[k], sizeof r->missing[k]))
-            open_kind(r, (enum rapl_kind)k, &ev, cpus, n);
+        if (read_event(&ev, root, event_names[k], g->missing[k], sizeof g->missing[k]))
+            open_kind(g, (enum rapl_kind)k, &ev, cpus, n);
     }
     return ST_OK;
 }
 
-static void gauge_close(struct gauge *g)
+static enum status open_domains(struct gauge **out, const struct meter_env *env, struct err *e)
 {
-    for (int i = 0; g && i < g->rapl.n; i++)
-        if (g->rapl.domain[i].fd >= 0)
-            close(g->rapl.domain[i].fd);
-    mem_free(g);
+    return rapl_open(out, &meter_rapl_perf, env, find_domains, read_counts, e);
 }
-
-static enum status gauge_open(struct gauge **out, const struct meter_env *env, struct err *e)
-{
-    *out = NULL;
-    struct gauge *g = mem_alloc(1, sizeof *g);
-    if (!g)
-        return fail(e, ST_ENOMEM, "no memory for energy counters");
-    g->rapl = (struct rapl){.meter = &meter_rapl_perf, .env = env, .read = read_counts};
-    enum status s = find_domains(&g->rapl, e);
-    if (s == ST_OK)
-        s = rapl_probe(&g->rapl, e);
-    if (s != ST_OK) {
-        gauge_close(g);
-        return s;
-    }
-    *out = g;
-    return ST_OK;
-}
-
-static void gauge_start(struct gauge *g) { rapl_start(&g->rapl); }
-static void gauge_poll(struct gauge *g) { rapl_poll(&g->rapl); }
-static int gauge_stop(struct gauge *g, struct reading *out) { return rapl_stop(&g->rapl, out); }
-static int gauge_describe(struct gauge *g, char *out, size_t n) { return rapl_describe(&g->rapl, out, n); }
 
 const struct meter meter_rapl_perf = {
     .name = "rapl_perf",
@@ -142,10 +111,10 @@ const struct meter meter_rapl_perf = {
     .min_window_seconds = 1.0,
     .floor_seconds = 0.1,
     .poll_seconds = 10,
-    .open = gauge_open,
-    .start = gauge_start,
-    .poll = gauge_poll,
-    .stop = gauge_stop,
-    .close = gauge_close,
-    .describe = gauge_describe,
+    .open = open_domains,
+    .start = rapl_start,
+    .poll = rapl_poll,
+    .stop = rapl_stop,
+    .close = rapl_close,
+    .describe = rapl_describe,
 };

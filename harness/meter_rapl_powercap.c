@@ -15,10 +15,6 @@
  */
 #define TREE "/sys/class/powercap"
 
-struct gauge {
-    struct rapl rapl;
-};
-
 extern const struct meter meter_rapl_powercap;
 
 static bool read_counts(const struct meter_env *env, const struct rapl_domain *d, uint64_t *counts)
@@ -52,24 +48,24 @@ static void label(char *buf, size_t n, const char *sysroot, const char *zone, en
         snprintf(buf, n, "dram of %.32s", package);
 }
 
-static bool known(const struct rapl *r, const char *text)
+static bool known(const struct gauge *g, const char *text)
 {
-    for (int i = 0; i < r->n; i++)
-        if (!strcmp(r->domain[i].label, text))
+    for (int i = 0; i < g->n; i++)
+        if (!strcmp(g->domain[i].label, text))
             return true;
     return false;
 }
 
-static void add_zone(struct rapl *r, const char *zone, bool twin)
+static void add_zone(struct gauge *g, const char *zone, bool twin)
 {
-    const char *root = r->env->sysroot;
+    const char *root = g->env->sysroot;
     char name[48], text[48];
     enum rapl_kind kind;
     uint64_t counts;
     if (!sysfs_line(name, sizeof name, root, TREE "/%s/name", zone) || !kind_of(name, &kind))
         return;
     label(text, sizeof text, root, zone, kind, name);
-    struct rapl_domain *d = twin && known(r, text) ? NULL : rapl_add(r, kind);
+    struct rapl_domain *d = twin && known(g, text) ? NULL : rapl_add(g, kind);
     if (!d)
         return;
     snprintf(d->label, sizeof d->label, "%s", text);
@@ -78,7 +74,7 @@ static void add_zone(struct rapl *r, const char *zone, bool twin)
     if (!sysfs_u64(&d->range, root, "%s/max_energy_range_uj", d->path))
         d->range = 0;
     errno = 0;
-    if (!read_counts(r->env, d, &counts))
+    if (!read_counts(g->env, d, &counts))
         snprintf(d->reason, sizeof d->reason, "%s: %.31s/energy_uj: %.25s; run as root or grant read access", text, zone,
                  errno ? strerror(errno) : "not a number");
 }
@@ -86,66 +82,46 @@ static void add_zone(struct rapl *r, const char *zone, bool twin)
 static int by_name(const void *a, const void *b) { return strcmp(a, b); }
 
 /* Zones by name, those of the MSRs first: '-' of intel-rapl-mmio would sort before ':'. */
-static void add_zones(struct rapl *r, char (*zones)[64], int n)
+static void add_zones(struct gauge *g, char (*zones)[64], int n)
 {
     qsort(zones, (size_t)n, sizeof *zones, by_name);
     for (int mmio = 0; mmio < 2; mmio++)
         for (int i = 0; i < n; i++)
             if (!strncmp(zones[i], mmio ? "intel-rapl-mmio:" : "intel-rapl:", mmio ? 16 : 11))
-                add_zone(r, zones[i], mmio);
+                add_zone(g, zones[i], mmio);
 }
 
-static enum status find_domains(struct rapl *r, struct err *e)
+static enum status find_domains(struct gauge *g, struct err *e)
 {
     enum { ZONES_MAX = 256 };
     char path[PATH_MAX], (*zones)[64] = mem_alloc(ZONES_MAX, sizeof *zones);
     int n = 0;
     if (!zones)
         return fail(e, ST_ENOMEM, "no memory for energy counters");
-    snprintf(path, sizeof path, "%s" TREE, r->env->sysroot);
+    snprintf(path, sizeof path, "%s" TREE, g->env->sysroot);
     DIR *dir = opendir(path);
     for (struct dirent *d; dir && n < ZONES_MAX && (d = readdir(dir));)
         if (!strncmp(d->d_name, "intel-rapl", 10) && strchr(d->d_name, ':') && strlen(d->d_name) < sizeof *zones)
             strcpy(zones[n++], d->d_name);
     if (dir)
         closedir(dir);
-    add_zones(r, zones, n);
+    add_zones(g, zones, n);
     mem_free(zones);
     if (!dir)
         return fail(e, ST_EUNSUPPORTED, "no %s: this kernel or virtual machine shows no energy zones", path);
-    if (!r->n)
+    if (!g->n)
         return fail(e, ST_EUNSUPPORTED, "%s has no intel-rapl zone: load the module intel_rapl_msr, or this machine has none", path);
     for (int k = 0; k < RAPL_KINDS; k++)
-        snprintf(r->missing[k], sizeof r->missing[k], "no zone is called %s", rapl_kind_names[k]);
-    for (int i = 0; i < r->n; i++)
-        r->missing[r->domain[i].kind][0] = 0;
+        snprintf(g->missing[k], sizeof g->missing[k], "no zone is called %s", rapl_kind_names[k]);
+    for (int i = 0; i < g->n; i++)
+        g->missing[g->domain[i].kind][0] = 0;
     return ST_OK;
 }
 
-static void gauge_close(struct gauge *g) { mem_free(g); }
-
-static enum status gauge_open(struct gauge **out, const struct meter_env *env, struct err *e)
+static enum status open_domains(struct gauge **out, const struct meter_env *env, struct err *e)
 {
-    *out = NULL;
-    struct gauge *g = mem_alloc(1, sizeof *g);
-    if (!g)
-        return fail(e, ST_ENOMEM, "no memory for energy counters");
-    g->rapl = (struct rapl){.meter = &meter_rapl_powercap, .env = env, .read = read_counts};
-    enum status s = find_domains(&g->rapl, e);
-    if (s == ST_OK)
-        s = rapl_probe(&g->rapl, e);
-    if (s != ST_OK) {
-        gauge_close(g);
-        return s;
-    }
-    *out = g;
-    return ST_OK;
+    return rapl_open(out, &meter_rapl_powercap, env, find_domains, read_counts, e);
 }
-
-static void gauge_start(struct gauge *g) { rapl_start(&g->rapl); }
-static void gauge_poll(struct gauge *g) { rapl_poll(&g->rapl); }
-static int gauge_stop(struct gauge *g, struct reading *out) { return rapl_stop(&g->rapl, out); }
-static int gauge_describe(struct gauge *g, char *out, size_t n) { return rapl_describe(&g->rapl, out, n); }
 
 const struct meter meter_rapl_powercap = {
     .name = "rapl_powercap",
@@ -156,10 +132,10 @@ const struct meter meter_rapl_powercap = {
     .floor_seconds = 0.1,
     /* 32-bit counters of 15 to 61 µJ wrap after 65 kJ or more: 65 s at RAPL_WATTS_MAX, and half of that may pass between looks. */
     .poll_seconds = 10,
-    .open = gauge_open,
-    .start = gauge_start,
-    .poll = gauge_poll,
-    .stop = gauge_stop,
-    .close = gauge_close,
-    .describe = gauge_describe,
+    .open = open_domains,
+    .start = rapl_start,
+    .poll = rapl_poll,
+    .stop = rapl_stop,
+    .close = rapl_close,
+    .describe = rapl_describe,
 };

@@ -56,6 +56,14 @@ static void set_format(struct argp_state *state, struct options *o, const char *
     o->format = form;
 }
 
+/* A label must not be taken for a run's number or for the word that stands for the latest. */
+static const char *label(struct argp_state *state, const char *text)
+{
+    if (!*text || !strcmp(text, "latest") || strspn(text, "0123456789") == strlen(text))
+        argp_failure(state, EXIT_USAGE, 0, "--label: '%s' would be taken for something else; use a word", text);
+    return text;
+}
+
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
     struct options *o = state->input;
@@ -65,7 +73,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
             argp_failure(state, EXIT_USAGE, 0, "--db: the path is %s", *arg ? "too long" : "empty");
         snprintf(o->db, sizeof o->db, "%s", arg);
         return 0;
-    case OPT_LABEL: o->label = arg; return 0;
+    case OPT_LABEL: o->label = label(state, arg); return 0;
     case OPT_SEED:
         o->seed = number(state, "--seed", arg, 0, 1000000000000000ull);
         o->has_seed = true;

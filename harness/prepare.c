@@ -140,7 +140,9 @@ enum status prepare_models(struct bench_case *cases, size_t n, bool train, struc
     host_path(models, sizeof models, "cache/models");
     host_path(corpora, sizeof corpora, "cache/corpus");
     struct zoo z = {.models = models, .corpora = corpora, .train = train, .stop = stop, .progress = show_training, .progress_ctx = &line};
-    enum status st = needs ? par_open(&z.par, host_cpus(), e) : fail(e, ST_ENOMEM, "no memory for %zu cases", n);
+    enum status st = needs ? identify_texts(cases, n, corpora, e) : fail(e, ST_ENOMEM, "no memory for %zu cases", n); /* cheap: before training */
+    if (st == ST_OK)
+        st = par_open(&z.par, host_cpus(), e);
     for (size_t i = 0; st == ST_OK && i < n; i++) {
         struct bench_case *c = &cases[i];
         if (c->skip[0] || !words_has(c->work->axes, "model"))
@@ -159,5 +161,5 @@ enum status prepare_models(struct bench_case *cases, size_t n, bool train, struc
     }
     par_close(z.par);
     free(needs);
-    return st == ST_OK ? identify_texts(cases, n, corpora, e) : st;
+    return st;
 }

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 const char *const rapl_kind_names[RAPL_KINDS] = {"package", "dram", "psys"};
 const struct metric rapl_metrics[RAPL_METRICS + 1] = {
@@ -23,16 +24,16 @@ struct sum {
     enum reading_status status;
 };
 
-struct rapl_domain *rapl_add(struct rapl *r, enum rapl_kind kind)
+struct rapl_domain *rapl_add(struct gauge *g, enum rapl_kind kind)
 {
-    if (r->n == RAPL_DOMAINS_MAX)
+    if (g->n == RAPL_DOMAINS_MAX)
         return NULL;
-    struct rapl_domain *d = &r->domain[r->n++];
+    struct rapl_domain *d = &g->domain[g->n++];
     *d = (struct rapl_domain){.kind = kind, .fd = -1};
     return d;
 }
 
-static double now(const struct rapl *r) { return r->env->clock->now(r->env->clock->ctx); }
+static double now(const struct gauge *g) { return g->env->clock->now(g->env->clock->ctx); }
 
 static void spoil(struct rapl_domain *d, const char *what)
 {
@@ -63,20 +64,20 @@ static void advance(struct rapl_domain *d, uint64_t counts, double seconds)
 }
 
 /* A fresh window: forgets what went wrong in the last one. */
-static void begin(struct rapl *r, struct rapl_domain *d)
+static void begin(struct gauge *g, struct rapl_domain *d)
 {
     d->joules = 0;
     d->spoilt = false;
-    d->last_seconds = now(r);
-    if (!r->read(r->env, d, &d->last))
+    d->last_seconds = now(g);
+    if (!g->read(g->env, d, &d->last))
         spoil(d, "could not be read");
 }
 
-static void look(struct rapl *r, struct rapl_domain *d)
+static void look(struct gauge *g, struct rapl_domain *d)
 {
     uint64_t counts;
-    if (r->read(r->env, d, &counts))
-        advance(d, counts, now(r));
+    if (g->read(g->env, d, &counts))
+        advance(d, counts, now(g));
     else
         spoil(d, "could not be read");
 }
@@ -94,42 +95,68 @@ static void judge(struct rapl_domain *d)
         d->alive = true;
 }
 
-enum status rapl_probe(struct rapl *r, struct err *e)
+static enum status probe(struct gauge *g, struct err *e)
 {
     int alive = 0;
     bool *tried = mem_alloc(RAPL_DOMAINS_MAX, sizeof *tried);
     if (!tried)
         return fail(e, ST_ENOMEM, "no memory to probe energy counters");
-    for (int i = 0; i < r->n; i++)
-        if ((tried[i] = !r->domain[i].reason[0]))
-            begin(r, &r->domain[i]);
-    r->env->clock->busy(r->env->clock->ctx, probe_seconds);
-    for (int i = 0; i < r->n; i++) {
+    for (int i = 0; i < g->n; i++)
+        if ((tried[i] = !g->domain[i].reason[0]))
+            begin(g, &g->domain[i]);
+    g->env->clock->busy(g->env->clock->ctx, probe_seconds);
+    for (int i = 0; i < g->n; i++) {
         if (!tried[i])
             continue;
-        look(r, &r->domain[i]);
-        judge(&r->domain[i]);
-        alive += r->domain[i].alive;
+        look(g, &g->domain[i]);
+        judge(&g->domain[i]);
+        alive += g->domain[i].alive;
     }
     mem_free(tried);
     if (alive)
         return ST_OK;
-    return fail(e, ST_EUNSUPPORTED, "%s", r->n ? r->domain[0].reason : r->missing[RAPL_PACKAGE]);
+    return fail(e, ST_EUNSUPPORTED, "%s", g->n ? g->domain[0].reason : g->missing[RAPL_PACKAGE]);
 }
 
-void rapl_start(struct rapl *r)
+enum status rapl_open(struct gauge **out, const struct meter *meter, const struct meter_env *env, rapl_find *find, rapl_read *read,
+                      struct err *e)
 {
-    for (int i = 0; i < r->n; i++)
-        if (r->domain[i].alive)
-            begin(r, &r->domain[i]);
-    r->started = now(r);
+    *out = NULL;
+    struct gauge *g = mem_alloc(1, sizeof *g);
+    if (!g)
+        return fail(e, ST_ENOMEM, "no memory for energy counters");
+    *g = (struct gauge){.meter = meter, .env = env, .read = read};
+    enum status s = find(g, e);
+    if (s == ST_OK)
+        s = probe(g, e);
+    if (s == ST_OK)
+        *out = g;
+    else
+        rapl_close(g);
+    return s;
 }
 
-void rapl_poll(struct rapl *r)
+void rapl_close(struct gauge *g)
 {
-    for (int i = 0; i < r->n; i++)
-        if (r->domain[i].alive)
-            look(r, &r->domain[i]);
+    for (int i = 0; g && i < g->n; i++)
+        if (g->domain[i].fd >= 0)
+            close(g->domain[i].fd);
+    mem_free(g);
+}
+
+void rapl_start(struct gauge *g)
+{
+    for (int i = 0; i < g->n; i++)
+        if (g->domain[i].alive)
+            begin(g, &g->domain[i]);
+    g->started = now(g);
+}
+
+void rapl_poll(struct gauge *g)
+{
+    for (int i = 0; i < g->n; i++)
+        if (g->domain[i].alive)
+            look(g, &g->domain[i]);
 }
 
 static void add_source(struct sum *s, const struct rapl_domain *d)
@@ -140,12 +167,12 @@ static void add_source(struct sum *s, const struct rapl_domain *d)
 
 /* All packages (or drams) together, or none: a socket left out would make a figure that looks whole. Of psys, which some
  * machines show once a socket but feed in one, what lives is enough. */
-static struct sum sum_kind(const struct rapl *r, enum rapl_kind kind)
+static struct sum sum_kind(const struct gauge *g, enum rapl_kind kind)
 {
     struct sum s = {.status = READING_UNAVAILABLE};
     const char *dead = NULL, *spoilt = NULL;
-    for (int i = 0; i < r->n; i++) {
-        const struct rapl_domain *d = &r->domain[i];
+    for (int i = 0; i < g->n; i++) {
+        const struct rapl_domain *d = &g->domain[i];
         if (d->kind != kind)
             continue;
         s.domains++;
@@ -159,7 +186,7 @@ static struct sum sum_kind(const struct rapl *r, enum rapl_kind kind)
         add_source(&s, d);
     }
     if (!s.alive || (dead && kind != RAPL_PSYS)) {
-        s.reason = dead ? dead : r->missing[kind];
+        s.reason = dead ? dead : g->missing[kind];
     } else if (spoilt) {
         s.reason = spoilt;
         s.status = READING_INVALID;
@@ -185,44 +212,44 @@ static struct sum sum_total(const struct sum kinds[RAPL_KINDS])
     return s;
 }
 
-static void fill(struct reading *x, const struct rapl *r, int metric, const struct sum *s, double window)
+static void fill(struct reading *x, const struct gauge *g, int metric, const struct sum *s, double window)
 {
     bool watts = metric >= RAPL_METRICS / 2;
-    reading_init(x, r->meter, &rapl_metrics[metric]);
-    snprintf(x->source, sizeof x->source, "%.12s %.50s", r->meter->name + strlen("rapl_"), s->source);
+    reading_init(x, g->meter, &rapl_metrics[metric]);
+    snprintf(x->source, sizeof x->source, "%.12s %.50s", g->meter->name + strlen("rapl_"), s->source);
     x->window_seconds = window;
     if (s->status != READING_MEASURED) {
         reading_reason(x, s->status, "%s", s->reason);
-    } else if (window < r->meter->floor_seconds) {
+    } else if (window < g->meter->floor_seconds) {
         reading_reason(x, READING_INVALID, "a window of %.0f ms is too short; the least is %.0f ms", 1e3 * window,
-                       1e3 * r->meter->floor_seconds);
+                       1e3 * g->meter->floor_seconds);
     } else {
         x->status = READING_MEASURED;
         x->value = watts ? s->joules / window : s->joules;
     }
 }
 
-int rapl_stop(struct rapl *r, struct reading *out)
+int rapl_stop(struct gauge *g, struct reading *out)
 {
-    rapl_poll(r);
-    double window = now(r) - r->started;
+    rapl_poll(g);
+    double window = now(g) - g->started;
     struct sum sums[RAPL_KINDS + 1];
     for (int k = 0; k < RAPL_KINDS; k++)
-        sums[k] = sum_kind(r, (enum rapl_kind)k);
+        sums[k] = sum_kind(g, (enum rapl_kind)k);
     sums[RAPL_KINDS] = sum_total(sums);
     for (int i = 0; i < RAPL_METRICS; i++)
-        fill(&out[i], r, i, &sums[i % (RAPL_KINDS + 1)], window);
+        fill(&out[i], g, i, &sums[i % (RAPL_KINDS + 1)], window);
     return RAPL_METRICS;
 }
 
-int rapl_describe(const struct rapl *r, char *out, size_t n)
+int rapl_describe(struct gauge *g, char *out, size_t n)
 {
     size_t used = 0;
     int alive = 0;
     if (n)
         out[0] = 0;
-    for (int i = 0; i < r->n; i++) {
-        const struct rapl_domain *d = &r->domain[i];
+    for (int i = 0; i < g->n; i++) {
+        const struct rapl_domain *d = &g->domain[i];
         alive += d->alive;
         if (used < n && d->alive)
             used += (size_t)snprintf(out + used, n - used, "%s: works\n", d->label);
@@ -230,7 +257,7 @@ int rapl_describe(const struct rapl *r, char *out, size_t n)
             used += (size_t)snprintf(out + used, n - used, "%s\n", d->reason);
     }
     for (int k = 0; k < RAPL_KINDS && used < n; k++)
-        if (r->missing[k][0])
-            used += (size_t)snprintf(out + used, n - used, "%s: %s\n", rapl_kind_names[k], r->missing[k]);
+        if (g->missing[k][0])
+            used += (size_t)snprintf(out + used, n - used, "%s: %s\n", rapl_kind_names[k], g->missing[k]);
     return alive;
 }

@@ -37,23 +37,33 @@ struct rapl_domain {
     char trouble[160];
 };
 
-struct rapl {
+typedef bool rapl_read(const struct meter_env *env, const struct rapl_domain *d, uint64_t *counts);
+
+struct gauge {
     const struct meter *meter;
     const struct meter_env *env; /* borrowed */
-    bool (*read)(const struct meter_env *, const struct rapl_domain *, uint64_t *counts);
+    rapl_read *read;
     struct rapl_domain domain[RAPL_DOMAINS_MAX];
     int n;
     char missing[RAPL_KINDS][160]; /* why there is no domain of a kind */
     double started;
 };
 
+/* Adds every domain, those that cannot be read with their reason, or says what is missing. */
+typedef enum status rapl_find(struct gauge *g, struct err *e);
 /* Room for one more, its fd -1; NULL when there are too many. */
-struct rapl_domain *rapl_add(struct rapl *r, enum rapl_kind kind);
-/* Reads every domain around a busy loop. Those that cannot be read or do not advance are marked dead; ST_EUNSUPPORTED when all are. */
-enum status rapl_probe(struct rapl *r, struct err *e);
-void rapl_start(struct rapl *r);
-void rapl_poll(struct rapl *r);
-int rapl_stop(struct rapl *r, struct reading *out);
-int rapl_describe(const struct rapl *r, char *out, size_t n);
+struct rapl_domain *rapl_add(struct gauge *g, enum rapl_kind kind);
+
+/* Finds the domains and reads each around a busy loop. Those that cannot be read or do not advance are marked dead; ST_EUNSUPPORTED when
+ * all are. *out is NULL after a failure. */
+enum status rapl_open(struct gauge **out, const struct meter *meter, const struct meter_env *env, rapl_find *find, rapl_read *read,
+                      struct err *e);
+
+/* What the rows of both meters have in common. */
+void rapl_start(struct gauge *g);
+void rapl_poll(struct gauge *g);
+int rapl_stop(struct gauge *g, struct reading *out);
+void rapl_close(struct gauge *g);
+int rapl_describe(struct gauge *g, char *out, size_t n);
 
 #endif

@@ -11,7 +11,14 @@
 #include "show.h"
 #include "store.h"
 
-int session_overrides(const struct options *o, char sets[3][64])
+void session_add_set(struct session_sets *sets, const char *text, struct argp_state *state)
+{
+    if (sets->n == SESSION_SETS_MAX)
+        argp_failure(state, EXIT_USAGE, 0, "more than %d times --set", SESSION_SETS_MAX);
+    sets->text[sets->n++] = text;
+}
+
+int session_overrides(const struct options *o, char sets[SESSION_OVERRIDES_MAX][64])
 {
     int n = 0;
     if (o->threads)
@@ -23,6 +30,20 @@ int session_overrides(const struct options *o, char sets[3][64])
     return n;
 }
 
+enum status session_override_case(const struct options *o, struct bench_case *c, struct err *e)
+{
+    char sets[SESSION_OVERRIDES_MAX][64];
+    enum status st = ST_OK;
+    int n = session_overrides(o, sets);
+    for (int i = 0; st == ST_OK && i < n; i++) {
+        char *value = strchr(sets[i], '=');
+        *value++ = '\0';
+        if (work_reads(c->work, axis_index(sets[i])))
+            st = case_set(c, sets[i], value, e);
+    }
+    return st;
+}
+
 /* What the run stands on. */
 struct ground {
     struct store *store;
@@ -32,12 +53,15 @@ struct ground {
     char argv[2048];
 };
 
+/* As a shell would take it again: a key has blanks and goes in quotes. */
 static void join_argv(int argc, char **argv, char *buf, size_t n)
 {
     size_t used = 0;
     buf[0] = '\0';
-    for (int i = 0; i < argc && used < n; i++)
-        used += (size_t)snprintf(buf + used, n - used, "%s%s", i ? " " : "", argv[i]);
+    for (int i = 0; i < argc && used < n; i++) {
+        const char *quote = i && strpbrk(argv[i], " \t*?[]{}$\"`;&|<>()#~") ? "'" : "";
+        used += (size_t)snprintf(buf + used, n - used, "%s%s%s%s", i ? " " : "", quote, argv[i], quote);
+    }
 }
 
 static enum status ground_open(struct ground *g, const struct session *s, struct err *e)
@@ -135,9 +159,11 @@ int session_run(struct session *s)
     int code = EXIT_OK;
     enum status st = ground_open(&g, s, &e);
     if (st == ST_OK)
-        st = begin(s, &g, &e);
+        st = output_check(s->options->output, &e);
     if (st == ST_OK)
         st = prepare_models(s->suite->cases, s->suite->count, true, g.store, stop, s->quiet, &e);
+    if (st == ST_OK)
+        st = begin(s, &g, &e);
     struct run_options o = {.store = g.store, .run_id = s->run_id, .sysroot = s->options->sysroot, .stop = stop, .quiet = s->quiet};
     if (st == ST_OK)
         st = run_cases(s->suite->cases, s->suite->count, &o, &summary, &e);

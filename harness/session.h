@@ -22,7 +22,16 @@ struct session {
  */
 int session_run(struct session *s);
 
-/* Turns --threads, --seed and --isa into suite overrides "threads=2"; room for 3 of 64 characters. Returns how many. */
-int session_overrides(const struct options *o, char sets[3][64]);
+/* What a command line says before there is a session: --set, in order, and the common options --threads, --seed and --isa. */
+enum { SESSION_SETS_MAX = 64, SESSION_OVERRIDES_MAX = 3 };
+struct session_sets {
+    const char *text[SESSION_SETS_MAX];
+    int n;
+};
+void session_add_set(struct session_sets *sets, const char *text, struct argp_state *state); /* one too many is a usage error */
+/* The common options as suite overrides "threads=2". Returns how many. */
+int session_overrides(const struct options *o, char sets[SESSION_OVERRIDES_MAX][64]);
+/* Gives them to a case, where its work reads that axis. */
+enum status session_override_case(const struct options *o, struct bench_case *c, struct err *e);
 
 #endif

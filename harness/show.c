@@ -33,8 +33,10 @@ static void drop_empty(struct table **t)
 
 enum status show_find_run(struct store *s, const char *which, const char *suite, int64_t *run, struct err *e)
 {
-    static const char sql[] = "SELECT max(id) FROM run WHERE (?2 = '' OR suite = ?2) AND"
-                              " (?1 = '' OR label = ?1 OR uuid = ?1 OR (?3 <> '' AND id = CAST(?3 AS INTEGER)))";
+    /* The latest run is that of a suite, if there is one: a case repeated in between hides nothing. */
+    static const char sql[] = "SELECT id FROM run WHERE (?2 = '' OR suite = ?2) AND"
+                              " (?1 = '' OR label = ?1 OR uuid = ?1 OR (?3 <> '' AND id = CAST(?3 AS INTEGER)))"
+                              " ORDER BY (?1 = '' AND ?2 = '' AND suite IN ('case', 'eval')), id DESC LIMIT 1";
     which = !which || !strcmp(which, "latest") ? "" : which;
     suite = suite ? suite : "";
     bool number = *which && strspn(which, "0123456789") == strlen(which);

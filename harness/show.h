@@ -12,7 +12,8 @@ struct show_tables {
     int n;
 };
 
-/* which: a run's number, uuid or label (its latest), "latest" or NULL; suite: NULL = any. ST_ENOENT when there is none. */
+/* which: a run's number, uuid or label (its latest), "latest" or NULL (the latest run of a suite; of a
+ * single case only where there is no other); suite: NULL = any. ST_ENOENT when there is none. */
 enum status show_find_run(struct store *s, const char *which, const char *suite, int64_t *run, struct err *e);
 
 /* The tables of one run (which: as in show_find_run). On failure nothing is left to close. */

@@ -42,7 +42,7 @@ struct models {
     struct book book;
     struct entry *entries;   /* owned */
     size_t n;
-    char texts[TEXTS_MAX][80];
+    char texts[TEXTS_MAX][CASE_VALUE_MAX]; /* with their content hashes: two files of one name are two texts */
     int n_texts;
     bool away[TEXTS_MAX];    /* some model was not trained on this text */
     bool several;            /* a speed was measured with several kernels or thread counts */
@@ -127,7 +127,7 @@ static void home_text(struct store *s, const char *hash, char *buf, size_t n)
     const char *params[] = {hash};
     struct table *t;
     snprintf(buf, n, "%s", axes[axis_index("text")].fallback);
-    if (store_query(s, "SELECT json_extract(provenance, '$.text') FROM model WHERE hash = ?1", params, 1, &t, NULL) != ST_OK)
+    if (store_query(s, "SELECT json_extract(provenance, '$.text') || coalesce('@' || json_extract(provenance, '$.text_hash'), '') FROM model WHERE hash = ?1", params, 1, &t, NULL) != ST_OK)
         return;
     const struct cell *c = table_cell(t, 0, 0);
     if (c && c->type == CELL_TEXT)
@@ -137,7 +137,7 @@ static void home_text(struct store *s, const char *hash, char *buf, size_t n)
 
 static void find_homes(struct models *m, struct store *s)
 {
-    char home[80];
+    char home[CASE_VALUE_MAX];
     for (size_t i = 0; i < m->n; i++) {
         struct entry *x = &m->entries[i];
         home_text(s, book_text(&m->book, x->first, "model_hash"), home, sizeof home);
@@ -166,7 +166,7 @@ static enum status models_open(struct models *m, struct store *s, int64_t run, b
         if (is_random(&m->book, i) != random || (random && book_is(&m->book, i, "work", "quality")))
             continue;
         struct entry *x = entry_of(m, i);
-        int text = book_is(&m->book, i, "work", "quality") ? text_index(m, book_text(&m->book, i, "text")) : -1;
+        int text = book_is(&m->book, i, "work", "quality") ? text_index(m, book_text(&m->book, i, "text_id")) : -1;
         if (text >= 0)
             x->quality[text] = (long)i;
         else if (book_is(&m->book, i, "work", "decode"))
@@ -253,7 +253,7 @@ static void quality_columns(struct walk *w, const struct models *m, const struct
     percent_column(w, "top-1", -2, b, row, "top1");
     for (int i = 0; i < m->n_texts; i++) {
         char name[128];
-        snprintf(name, sizeof name, "ΔNLL %s", m->texts[i]);
+        snprintf(name, sizeof name, "ΔNLL %.*s", (int)strcspn(m->texts[i], "@"), m->texts[i]);
         if (m->away[i])
             value_column(w, name, "nat/token", -4, b, x && i != x->home ? x->quality[i] : NO_ROW, "delta_nll", 1);
     }
@@ -333,6 +333,8 @@ static enum status build(struct store *s, int64_t run, bool random, struct table
         table_row(w.t);
         walk_row(&w, &m, &m.entries[i], random);
     }
+    for (int c = w.t->n_columns; c-- > 0;) /* a run without decoding needs no column for it */
+        table_drop_empty(w.t, c);
     add_notes(&m, w.t, random);
     if (m.n)
         *out = w.t;
@@ -349,7 +351,7 @@ enum status show_random(struct store *s, int64_t run, struct table **out, struct
 
 static bool is_control(const struct book *b, size_t control, size_t qat)
 {
-    static const char *const same[] = {"model", "tune_tokens", "format", "group", "gamma", "gamma_on", "seed", "text", "tokens"};
+    static const char *const same[] = {"model", "tune_tokens", "format", "group", "gamma", "gamma_on", "seed", "text_id", "tokens"};
     for (size_t i = 0; i < sizeof same / sizeof *same; i++)
         if (!same_axis(b, control, qat, same[i]))
             return false;

@@ -25,7 +25,7 @@ static enum status print(FILE *f, const struct table *const *tables, int n, stru
         fputs(", \"rows\": [", f);
         for (size_t r = 0; r < tables[i]->n_rows; r++) {
             fputs(r ? ",\n  " : "\n  ", f);
-            json_row_print(f, tables[i], r);
+            json_row_print(f, tables[i], r, false);
         }
         fputs("]}", f);
     }

@@ -265,20 +265,68 @@ static void make_uuid(char buf[37])
              b[7], b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15]);
 }
 
+/* When process pid of this boot started, in clock ticks; 0 when there is none. */
+static unsigned long long process_start(long pid)
+{
+    char path[64], line[1024];
+    unsigned long long start = 0;
+    snprintf(path, sizeof path, "/proc/%ld/stat", pid);
+    FILE *f = fopen(path, "r");
+    if (!f)
+        return 0;
+    if (fgets(line, sizeof line, f)) {
+        const char *after = strrchr(line, ')'); /* the name in brackets may hold anything */
+        if (!after || sscanf(after + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu", &start) != 1)
+            start = 0;
+    }
+    fclose(f);
+    return start;
+}
+
+static void boot_id(char *buf, size_t n)
+{
+    FILE *f = fopen("/proc/sys/kernel/random/boot_id", "r");
+    if (!f || !fgets(buf, (int)n, f))
+        snprintf(buf, n, "?");
+    buf[strcspn(buf, "\n ")] = '\0';
+    if (f)
+        fclose(f);
+}
+
+static void owner_of_run(char *buf, size_t n)
+{
+    char boot[64];
+    boot_id(boot, sizeof boot);
+    snprintf(buf, n, "%s %ld %llu", boot, (long)getpid(), process_start(getpid()));
+}
+
+/* The process that owner names, if it is still there; 0 otherwise. */
+static long owner_alive(const char *owner)
+{
+    char boot[64], theirs[64];
+    long pid;
+    unsigned long long start;
+    boot_id(boot, sizeof boot);
+    if (sscanf(owner, "%63s %ld %llu", theirs, &pid, &start) != 3 || strcmp(boot, theirs) || pid == getpid())
+        return 0;
+    return start && process_start(pid) == start ? pid : 0;
+}
+
 static enum status insert_run(struct store *s, const struct run_info *r, int64_t *run_id, struct err *e)
 {
-    char now[32], uuid[37];
+    char now[32], uuid[37], owner[160];
     utc_now(now);
     make_uuid(uuid);
+    owner_of_run(owner, sizeof owner);
     enum status st = run_sql(s, NULL, e, "INSERT INTO machine VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING", "tjt", r->machine->id, r->machine->json, now);
     if (st == ST_OK)
         st = run_sql(s, NULL, e, "INSERT INTO build VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING", "tjt", r->build->id, r->build->json, now);
     if (st == ST_OK)
         st = run_sql(s, NULL, e,
-                     "INSERT INTO run (uuid, label, suite, suite_hash, suite_text, argv, machine_id, build_id, started, cases, conditions_before)"
-                     " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
-                     "tttttttttij", uuid, r->label, r->suite, r->suite_hash, r->suite_text, r->argv ? r->argv : "", r->machine->id,
-                     r->build->id, now, (int64_t)r->cases, r->conditions);
+                     "INSERT INTO run (uuid, label, suite, suite_hash, suite_text, argv, machine_id, build_id, started, cases, conditions_before, owner)"
+                     " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+                     "tttttttttijt", uuid, r->label, r->suite, r->suite_hash, r->suite_text, r->argv ? r->argv : "", r->machine->id,
+                     r->build->id, now, (int64_t)r->cases, r->conditions, owner);
     *run_id = sqlite3_last_insert_rowid(s->db);
     return st;
 }
@@ -298,12 +346,32 @@ enum status store_run_begin(struct store *s, const struct run_info *r, int64_t *
     return st == ST_OK ? commit(s, insert_run(s, r, run_id, e), e) : st;
 }
 
+/* A run has one process at work on it: two would disturb each other's figures. */
+static enum status take_over(struct store *s, int64_t run_id, struct err *e)
+{
+    char id[32], mine[160];
+    const char *params[] = {id};
+    struct table *t;
+    snprintf(id, sizeof id, "%lld", (long long)run_id);
+    owner_of_run(mine, sizeof mine);
+    enum status st = store_query(s, "SELECT owner FROM run WHERE id = CAST(?1 AS INTEGER)", params, 1, &t, e);
+    if (st != ST_OK)
+        return st;
+    const struct cell *c = table_cell(t, 0, 0);
+    long pid = c && c->type == CELL_TEXT ? owner_alive(c->text) : 0;
+    table_free(t);
+    if (pid)
+        return fail(e, ST_EUSAGE, "run %lld is being run by process %ld; wait for it, or run without --resume", (long long)run_id, pid);
+    return run_sql(s, NULL, e, "UPDATE run SET owner = ?1 WHERE id = ?2", "ti", mine, run_id);
+}
+
 enum status store_run_unfinished(struct store *s, const struct run_info *r, int64_t *run_id, struct err *e)
 {
     *run_id = 0;
-    return run_sql(s, run_id, e,
+    enum status st = run_sql(s, run_id, e,
                    "SELECT id FROM run WHERE NOT complete AND suite_hash = ?1 AND machine_id = ?2 AND build_id = ?3 ORDER BY id DESC LIMIT 1",
                    "ttt", r->suite_hash, r->machine->id, r->build->id);
+    return st == ST_OK && *run_id ? take_over(s, *run_id, e) : st;
 }
 
 enum status store_run_end(struct store *s, int64_t run_id, json_t *conditions, const char *warnings, struct err *e)

@@ -29,7 +29,8 @@ struct run_info {
     long cases;
 };
 enum status store_run_begin(struct store *s, const struct run_info *r, int64_t *run_id, struct err *e);
-/* The latest unfinished run of the same suite_hash, machine and build; 0 when there is none. */
+/* The latest unfinished run of the same suite_hash, machine and build, which is this process's from now on; 0 when there is none. ST_EUSAGE when another process
+ * is at work on it. */
 enum status store_run_unfinished(struct store *s, const struct run_info *r, int64_t *run_id, struct err *e);
 enum status store_run_end(struct store *s, int64_t run_id, json_t *conditions, const char *warnings, struct err *e);
 /* How many rows of each outcome the run has by now. */

@@ -212,6 +212,23 @@ void cell_show(const struct cell *c, const struct column *column, char *buf, siz
     }
 }
 
+void table_drop_empty(struct table *t, int column)
+{
+    for (size_t r = 0; r < t->n_rows; r++) {
+        const struct cell *c = table_cell(t, r, column);
+        if (c->type != CELL_EMPTY || c->text)
+            return;
+    }
+    free(t->columns[column].name);
+    free(t->columns[column].unit);
+    memmove(&t->columns[column], &t->columns[column + 1], (size_t)(t->n_columns - column - 1) * sizeof *t->columns);
+    size_t kept = 0;
+    for (size_t i = 0; i < t->n_rows * (size_t)t->n_columns; i++)
+        if (i % (size_t)t->n_columns != (size_t)column)
+            t->cells[kept++] = t->cells[i];
+    t->n_columns--;
+}
+
 static enum status print_to(FILE *f, const struct sink *sink, const struct table *const *tables, int n, const char *where, struct err *e)
 {
     enum status s = sink->print(f, tables, n, e);
@@ -252,6 +269,21 @@ static enum status print_file(const char *path, const struct sink *sink, const s
     if (s != ST_OK)
         unlink(temporary);
     return s;
+}
+
+enum status output_check(const char *path, struct err *e)
+{
+    char folder[4096];
+    if (!path || !strcmp(path, "-"))
+        return ST_OK;
+    snprintf(folder, sizeof folder, "%s", path);
+    char *slash = strrchr(folder, '/');
+    if (slash)
+        slash[slash == folder] = '\0';
+    const char *where = access(path, F_OK) == 0 ? path : slash ? folder : ".";
+    if (access(where, W_OK) == 0)
+        return ST_OK;
+    return fail(e, ST_EUSAGE, "--output: cannot write %s: %s", path, strerror(errno));
 }
 
 enum status tables_print(const struct table *const *tables, int n, const char *form, const char *path, struct err *e)

@@ -45,6 +45,7 @@ void table_absent(struct table *t, int column, const char *reason);
 /* NULL past the last column or row; table_find: -1 when there is no such column */
 const struct cell *table_cell(const struct table *t, size_t row, int column);
 int table_find(const struct table *t, const char *column);
+void table_drop_empty(struct table *t, int column); /* removes the column when no cell of it says anything */
 void table_note(struct table *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 struct sink {
@@ -58,6 +59,9 @@ const struct sink *sink_find(const char *name);
 void cell_show(const struct cell *c, const struct column *column, char *buf, size_t n);
 /* The shortest decimal that reads back as x; "" for what is no number (JSON and CSV have no word for it). */
 void real_show(double x, char *buf, size_t n);
+
+/* Could path (NULL or "-": stdout) be written? Asked before long work whose result goes there. */
+enum status output_check(const char *path, struct err *e);
 
 /* Prints tables in the named form to path (NULL or "-": stdout); a file is written whole or not at all. ST_EUSAGE lists the forms. */
 enum status tables_print(const struct table *const *tables, int n, const char *form, const char *path, struct err *e);

@@ -11,6 +11,7 @@
 
 #include "blas.h"
 #include "cpu.h"
+#include "host.h"
 #include "run.h"
 #include "stats.h"
 #include "wire.h"
@@ -46,6 +47,7 @@ struct worker {
     struct gauges gauges;
     struct reading *readings; /* (GAUGES_MAX * METER_METRICS_MAX) filled inside a sample, sent after it */
     long order;
+    int cpus; /* that may be used, before any thread was pinned */
 };
 
 static void send_message(enum wire_type type, int index, const void *head, size_t head_bytes, const void *body, size_t body_bytes)
@@ -312,6 +314,10 @@ static void conclude(struct worker *w, int index, const struct gauges *block)
         outcome = OUTCOME_UNTRUSTED;
         snprintf(reason, sizeof reason, "OpenBLAS runs its %s kernels where %s was asked for, so the fp32 baseline is not a fair one", blas->core, blas->wanted);
     }
+    if (case_int(&s->c, "threads") > w->cpus) {
+        outcome = OUTCOME_UNTRUSTED;
+        snprintf(reason, sizeof reason, "%ld threads share %d CPUs", case_int(&s->c, "threads"), w->cpus);
+    }
     enum status st = s->c.work->results ? s->c.work->results(s->job, &m, &e) : ST_OK;
     if (st == ST_OK && s->c.work->once)
         measure_blocks(w, index, block);
@@ -396,6 +402,7 @@ int worker_main(void)
     int32_t count;
     if (!wire_read(0, &count, sizeof count) || count < 1)
         return 1;
+    w.cpus = host_cpus();
     w.count = count;
     w.subjects = calloc((size_t)count, sizeof *w.subjects);
     w.readings = calloc(GAUGES_MAX * METER_METRICS_MAX, sizeof *w.readings);

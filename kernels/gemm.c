@@ -5,12 +5,11 @@
 #include <string.h>
 
 /*
- * Weights times tokens below which sharing the work costs about as much as doing it. By work and not by bytes: a narrow
- * format of the same shape takes no less arithmetic, and must not be held to one thread for being small.
+ * Below both of these, sharing a layer costs about as much as running it: weights times tokens, and weight bytes times tokens. By
+ * work as well as by bytes, since a narrow format takes no less arithmetic for being small; by bytes as well as by work, since wide
+ * weights take longer to read. Chosen by decoding `1m` on 2 threads: half or twice either is slower for some format.
  */
-#ifndef ALONE_WORK
-#define ALONE_WORK (1 << 15)
-#endif
+enum { ALONE_WORK = 1 << 15, ALONE_BYTES = 1 << 16 };
 
 static enum status check_fit(const struct qlinear *q, const struct kernel *k, struct err *e)
 {
@@ -140,7 +139,8 @@ void linear_run(const struct linear *l, struct par *p, const struct acts *a, flo
         job.args.x_sum = a->sum;
         job.args.groups = a->groups;
     }
-    if (p && (size_t)l->rows * (size_t)l->cols * (size_t)a->m >= ALONE_WORK)
+    size_t m = (size_t)a->m;
+    if (p && ((size_t)l->rows * (size_t)l->cols * m >= ALONE_WORK || l->packed_bytes * m >= ALONE_BYTES))
         par_run(p, run_share, &job);
     else
         run_share(&job, 0, 1);

@@ -6,26 +6,20 @@
 
 #include <immintrin.h>
 
-/* Ones everywhere: each VPDPBUSD adds 4 to a lane. The instruction itself, for gcc 12 puts a register copy before and after
- * each intrinsic, which costs a tenth of the peak. */
+#define PEAK_CHAIN __m512i
+#include "peak_chain.h"
+
+/* The instruction itself, for gcc 12 puts a register copy before and after each intrinsic, which costs a tenth of the peak. */
+static inline chain step_int8(chain acc, chain *x, chain w)
+{
+    __asm__("vpdpbusd %2, %1, %0" : "+v"(acc) : "v"(*x), "v"(w));
+    return acc;
+}
+
 static double run_int8(long iterations)
 {
-    __m512i x = _mm512_set1_epi8(1), w = _mm512_set1_epi8(1);
-    __m512i want = _mm512_set1_epi32((int32_t)(uint32_t)(4u * PEAK_REPEAT * (unsigned long)iterations));
-#define START(j) PEAK_START(__m512i, acc##j, _mm512_setzero_si512())
-#define STEP(j) __asm__("vpdpbusd %2, %1, %0" : "+v"(acc##j) : "v"(x), "v"(w));
-#define RIGHT(j) right &= _mm512_cmpeq_epi32_mask(acc##j, want) == 0xffff;
-    PEAK_EACH_CHAIN(START)
-    for (long i = 0; i < iterations; i++)
-        for (int r = 0; r < PEAK_REPEAT; r++) {
-            PEAK_EACH_CHAIN(STEP)
-        }
-    bool right = true;
-    PEAK_EACH_CHAIN(RIGHT)
-#undef START
-#undef STEP
-#undef RIGHT
-    return right ? 2.0 * 64 * PEAK_CHAINS * PEAK_REPEAT * (double)iterations : 0;
+    const chain ones = _mm512_set1_epi8(1);
+    return chain_run(iterations, 64, _mm512_setzero_si512(), ones, ones, _mm512_set1_epi32(chain_fours(iterations)), step_int8);
 }
 
 const struct peak peak_int8_vnni = {

@@ -5,282 +5,96 @@
 #ifdef __AVX2__
 
 #include <immintrin.h>
-#include <math.h>
 
-enum { LANES = 8 };
+#define VEC_LANES 8
+typedef __m256 floats;
+typedef __m256d doubles;
+typedef __m256i ints;
 
-/* The first min(left, LANES) floats at p; the rest of the register is zero. */
 static inline __m256i tail_mask(int left)
 {
     return _mm256_cmpgt_epi32(_mm256_set1_epi32(left), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }
 
-static inline __m256 load(const float *p, int left)
+static inline floats load_full(const float *p) { return _mm256_loadu_ps(p); }
+
+static inline floats load(const float *p, int left)
 {
-    return left >= LANES ? _mm256_loadu_ps(p) : _mm256_maskload_ps(p, tail_mask(left));
+    return left >= VEC_LANES ? _mm256_loadu_ps(p) : _mm256_maskload_ps(p, tail_mask(left));
 }
 
-static inline void store(float *p, int left, __m256 v)
+static inline floats load_or(const float *p, int left, floats fill)
 {
-    if (left >= LANES)
+    if (left >= VEC_LANES)
+        return _mm256_loadu_ps(p);
+    return _mm256_blendv_ps(fill, _mm256_maskload_ps(p, tail_mask(left)), _mm256_castsi256_ps(tail_mask(left)));
+}
+
+static inline void store(float *p, int left, floats v)
+{
+    if (left >= VEC_LANES)
         _mm256_storeu_ps(p, v);
     else
         _mm256_maskstore_ps(p, tail_mask(left), v);
 }
 
-/* As load, with fill instead of zero behind the end. */
-static inline __m256 load_or(const float *p, int left, __m256 fill)
+static inline floats all(float x) { return _mm256_set1_ps(x); }
+static inline floats muladd(floats a, floats b, floats c) { return _mm256_fmadd_ps(a, b, c); }
+static inline floats mulsub(floats a, floats b, floats c) { return _mm256_fmsub_ps(a, b, c); }
+static inline floats negmuladd(floats a, floats b, floats c) { return _mm256_fnmadd_ps(a, b, c); }
+static inline doubles muladd_double(doubles a, doubles b, doubles c) { return _mm256_fmadd_pd(a, b, c); }
+static inline floats max(floats a, floats b) { return _mm256_max_ps(a, b); }
+static inline floats min(floats a, floats b) { return _mm256_min_ps(a, b); }
+static inline floats nearest(floats v) { return _mm256_round_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+static inline floats root(floats v) { return _mm256_sqrt_ps(v); }
+static inline doubles low_double(floats v) { return _mm256_cvtps_pd(_mm256_castps256_ps128(v)); }
+static inline doubles high_double(floats v) { return _mm256_cvtps_pd(_mm256_extractf128_ps(v, 1)); }
+
+/* 2^n in two factors, each within range: results below 2^-126 round once, results beyond 2^128 are infinite. */
+static inline floats times_power(floats p, floats n)
 {
-    if (left >= LANES)
-        return _mm256_loadu_ps(p);
-    return _mm256_blendv_ps(fill, _mm256_maskload_ps(p, tail_mask(left)), _mm256_castsi256_ps(tail_mask(left)));
+    __m256i k = _mm256_cvtps_epi32(n), half = _mm256_srai_epi32(k, 1), bias = _mm256_set1_epi32(127);
+    __m256i a = _mm256_slli_epi32(_mm256_add_epi32(half, bias), 23);
+    __m256i b = _mm256_slli_epi32(_mm256_add_epi32(_mm256_sub_epi32(k, half), bias), 23);
+    return p * _mm256_castsi256_ps(a) * _mm256_castsi256_ps(b);
 }
 
-static float sum(__m256 v)
+static inline float sum(floats v)
 {
     __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
     s = _mm_add_ps(s, _mm_movehl_ps(s, s));
     return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
 }
 
-static double sum_double(__m256d v)
+static inline double sum_double(doubles v)
 {
     __m128d s = _mm_add_pd(_mm256_castpd256_pd128(v), _mm256_extractf128_pd(v, 1));
     return _mm_cvtsd_f64(_mm_add_sd(s, _mm_unpackhi_pd(s, s)));
 }
 
-static float greatest(__m256 v)
+static inline float greatest(floats v)
 {
     __m128 s = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
     s = _mm_max_ps(s, _mm_movehl_ps(s, s));
     return _mm_cvtss_f32(_mm_max_ss(s, _mm_movehdup_ps(s)));
 }
 
-static inline __m256d low_double(__m256 v) { return _mm256_cvtps_pd(_mm256_castps256_ps128(v)); }
-static inline __m256d high_double(__m256 v) { return _mm256_cvtps_pd(_mm256_extractf128_ps(v, 1)); }
-
-/*
- * e^x = 2^n e^r, n = round(x / ln 2), |r| <= ln 2 / 2: Cephes' degree-6 polynomial, under 1.5 ulp. The order of the
- * operands of max and min lets NaN through.
- */
-static inline __m256 exp_ps(__m256 x)
+static inline ints max_magnitude(ints m, floats v)
 {
-    const __m256 log2e = _mm256_set1_ps(1.44269504f), ln2_high = _mm256_set1_ps(0.693359375f),
-                 ln2_low = _mm256_set1_ps(-2.12194440e-4f);
-    x = _mm256_max_ps(_mm256_set1_ps(-105.0f), _mm256_min_ps(_mm256_set1_ps(89.0f), x)); /* 0 and inf from there on */
-    __m256 n = _mm256_round_ps(_mm256_mul_ps(x, log2e), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-    __m256 r = _mm256_fnmadd_ps(n, ln2_low, _mm256_fnmadd_ps(n, ln2_high, x));
-    __m256 p = _mm256_set1_ps(1.9875691500e-4f);
-    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.3981999507e-3f));
-    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(8.3334519073e-3f));
-    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(4.1665795894e-2f));
-    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.6666665459e-1f));
-    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(5.0000001201e-1f));
-    p = _mm256_add_ps(_mm256_fmadd_ps(_mm256_mul_ps(r, r), p, r), _mm256_set1_ps(1.0f));
-    /* 2^n in two factors, each within range: results below 2^-126 round once, results beyond 2^128 are infinite. */
-    __m256i k = _mm256_cvtps_epi32(n), half = _mm256_srai_epi32(k, 1), bias = _mm256_set1_epi32(127);
-    __m256i a = _mm256_slli_epi32(_mm256_add_epi32(half, bias), 23);
-    __m256i b = _mm256_slli_epi32(_mm256_add_epi32(_mm256_sub_epi32(k, half), bias), 23);
-    return _mm256_mul_ps(_mm256_mul_ps(p, _mm256_castsi256_ps(a)), _mm256_castsi256_ps(b));
+    return _mm256_max_epi32(m, _mm256_and_si256(_mm256_castps_si256(v), _mm256_set1_epi32(0x7fffffff)));
 }
 
-static inline __m256 sigmoid(__m256 x)
+static inline float greatest_magnitude(ints m)
 {
-    const __m256 one = _mm256_set1_ps(1.0f);
-    return _mm256_div_ps(one, _mm256_add_ps(one, exp_ps(_mm256_sub_ps(_mm256_setzero_ps(), x))));
-}
-
-static float dot(const float *a, const float *b, int n)
-{
-    __m256 s0 = _mm256_setzero_ps(), s1 = s0, s2 = s0, s3 = s0;
-    int i = 0;
-    for (; i + 4 * LANES <= n; i += 4 * LANES) {
-        s0 = _mm256_fmadd_ps(_mm256_loadu_ps(a + i), _mm256_loadu_ps(b + i), s0);
-        s1 = _mm256_fmadd_ps(_mm256_loadu_ps(a + i + LANES), _mm256_loadu_ps(b + i + LANES), s1);
-        s2 = _mm256_fmadd_ps(_mm256_loadu_ps(a + i + 2 * LANES), _mm256_loadu_ps(b + i + 2 * LANES), s2);
-        s3 = _mm256_fmadd_ps(_mm256_loadu_ps(a + i + 3 * LANES), _mm256_loadu_ps(b + i + 3 * LANES), s3);
-    }
-    for (; i < n; i += LANES)
-        s0 = _mm256_fmadd_ps(load(a + i, n - i), load(b + i, n - i), s0);
-    return sum(_mm256_add_ps(_mm256_add_ps(s0, s1), _mm256_add_ps(s2, s3)));
-}
-
-static void axpy(float a, const float *x, float *y, int n)
-{
-    const __m256 va = _mm256_set1_ps(a);
-    for (int i = 0; i < n; i += LANES)
-        store(y + i, n - i, _mm256_fmadd_ps(va, load(x + i, n - i), load(y + i, n - i)));
-}
-
-/* The greatest x, or 0 when all are -inf (or NaN), so that x - max is never -inf - -inf. */
-static float softmax_shift(const float *x, int n)
-{
-    __m256 none = _mm256_set1_ps(-INFINITY), m0 = none, m1 = none;
-    for (int i = 0; i < n; i += 2 * LANES) {
-        m0 = _mm256_max_ps(load_or(x + i, n - i, none), m0);
-        if (i + LANES < n)
-            m1 = _mm256_max_ps(load_or(x + i + LANES, n - i - LANES, none), m1);
-    }
-    float max = greatest(_mm256_max_ps(m0, m1));
-    return max == -INFINITY ? 0 : max;
-}
-
-/* Adds 8 floats as doubles: sums over a vocabulary lose nothing. */
-#define ADD_DOUBLES(s0, s1, v)                       \
-    do {                                             \
-        (s0) = _mm256_add_pd((s0), low_double(v));  \
-        (s1) = _mm256_add_pd((s1), high_double(v)); \
-    } while (0)
-
-static float softmax(float *x, int n)
-{
-    const float shift = softmax_shift(x, n);
-    const __m256 max = _mm256_set1_ps(shift), none = _mm256_set1_ps(-INFINITY);
-    __m256d s0 = _mm256_setzero_pd(), s1 = s0;
-    for (int i = 0; i < n; i += LANES) {
-        __m256 y = exp_ps(_mm256_sub_ps(load_or(x + i, n - i, none), max));
-        store(x + i, n - i, y);
-        ADD_DOUBLES(s0, s1, y);
-    }
-    double total = sum_double(_mm256_add_pd(s0, s1));
-    const __m256 scale = _mm256_set1_ps(total == 0 ? 0 : (float)(1 / total));
-    for (int i = 0; i < n; i += LANES)
-        store(x + i, n - i, _mm256_mul_ps(load(x + i, n - i), scale));
-    return shift + logf((float)total);
-}
-
-static float logsumexp(const float *x, int n)
-{
-    const float shift = softmax_shift(x, n);
-    const __m256 max = _mm256_set1_ps(shift), none = _mm256_set1_ps(-INFINITY);
-    __m256d s0 = _mm256_setzero_pd(), s1 = s0;
-    for (int i = 0; i < n; i += LANES) {
-        __m256 y = exp_ps(_mm256_sub_ps(load_or(x + i, n - i, none), max));
-        ADD_DOUBLES(s0, s1, y);
-    }
-    return shift + logf((float)sum_double(_mm256_add_pd(s0, s1)));
-}
-
-static double sum_squares(const float *x, int n)
-{
-    __m256d s0 = _mm256_setzero_pd(), s1 = s0;
-    for (int i = 0; i < n; i += LANES) {
-        __m256 v = load(x + i, n - i);
-        __m256d low = low_double(v), high = high_double(v);
-        s0 = _mm256_fmadd_pd(low, low, s0);
-        s1 = _mm256_fmadd_pd(high, high, s1);
-    }
-    return sum_double(_mm256_add_pd(s0, s1));
-}
-
-static float rmsnorm(const float *x, const float *w, float *y, int n, float eps)
-{
-    if (n == 0)
-        return 0;
-    float r = (float)(1 / sqrt(sum_squares(x, n) / n + eps));
-    const __m256 vr = _mm256_set1_ps(r);
-    for (int i = 0; i < n; i += LANES)
-        store(y + i, n - i, _mm256_mul_ps(_mm256_mul_ps(load(x + i, n - i), vr), load(w + i, n - i)));
-    return r;
-}
-
-/* y_i = x_i r w_i with r = (mean x^2 + eps)^-1/2, so d r / d x_i = -r^3 x_i / n. */
-static void rmsnorm_grad(const float *x, const float *w, float r, const float *dy, float *dx, float *dw, int n)
-{
-    __m256d s0 = _mm256_setzero_pd(), s1 = s0;
-    for (int i = 0; i < n; i += LANES) {
-        __m256 v = _mm256_mul_ps(_mm256_mul_ps(load(dy + i, n - i), load(w + i, n - i)), load(x + i, n - i));
-        ADD_DOUBLES(s0, s1, v);
-    }
-    double through_r = sum_double(_mm256_add_pd(s0, s1));
-    const __m256 c = _mm256_set1_ps(n ? (float)(through_r * r * r * r / n) : 0), vr = _mm256_set1_ps(r);
-    for (int i = 0; i < n; i += LANES) {
-        __m256 d = load(dy + i, n - i), v = load(x + i, n - i), dwr = _mm256_mul_ps(_mm256_mul_ps(d, load(w + i, n - i)), vr);
-        store(dx + i, n - i, _mm256_add_ps(load(dx + i, n - i), _mm256_fnmadd_ps(c, v, dwr)));
-        store(dw + i, n - i, _mm256_fmadd_ps(d, _mm256_mul_ps(v, vr), load(dw + i, n - i)));
-    }
-}
-
-static void swiglu(const float *gate, const float *up, float *y, int n)
-{
-    const __m256 one = _mm256_set1_ps(1.0f), zero = _mm256_setzero_ps();
-    for (int i = 0; i < n; i += LANES) {
-        __m256 g = load(gate + i, n - i), below = _mm256_add_ps(one, exp_ps(_mm256_sub_ps(zero, g)));
-        store(y + i, n - i, _mm256_mul_ps(_mm256_div_ps(g, below), load(up + i, n - i)));
-    }
-}
-
-/* silu'(g) = s + g s (1 - s), s = sigmoid(g) */
-static void swiglu_grad(const float *gate, const float *up, const float *dy, float *dgate, float *dup, int n)
-{
-    const __m256 one = _mm256_set1_ps(1.0f);
-    for (int i = 0; i < n; i += LANES) {
-        __m256 g = load(gate + i, n - i), u = load(up + i, n - i), d = load(dy + i, n - i);
-        __m256 s = sigmoid(g), silu = _mm256_mul_ps(g, s);
-        __m256 slope = _mm256_fmadd_ps(silu, _mm256_sub_ps(one, s), s);
-        store(dgate + i, n - i, _mm256_mul_ps(_mm256_mul_ps(d, u), slope));
-        store(dup + i, n - i, _mm256_mul_ps(d, silu));
-    }
-}
-
-static void rope(float *x, const float *c, const float *s, int half)
-{
-    for (int i = 0; i < half; i += LANES) {
-        __m256 a = load(x + i, half - i), b = load(x + half + i, half - i);
-        __m256 vc = load(c + i, half - i), vs = load(s + i, half - i);
-        store(x + i, half - i, _mm256_fmsub_ps(a, vc, _mm256_mul_ps(b, vs)));
-        store(x + half + i, half - i, _mm256_fmadd_ps(a, vs, _mm256_mul_ps(b, vc)));
-    }
-}
-
-static void adamw(float *w, const float *g, float *m, float *v, int n, const struct adamw_step *t)
-{
-    const __m256 beta1 = _mm256_set1_ps(t->beta1), rest1 = _mm256_set1_ps(1 - t->beta1), beta2 = _mm256_set1_ps(t->beta2),
-                 rest2 = _mm256_set1_ps(1 - t->beta2), c1 = _mm256_set1_ps(t->correction1), c2 = _mm256_set1_ps(t->correction2),
-                 eps = _mm256_set1_ps(t->eps), decay = _mm256_set1_ps(t->decay), lr = _mm256_set1_ps(t->lr),
-                 scale = _mm256_set1_ps(t->grad_scale);
-    for (int i = 0; i < n; i += LANES) {
-        int left = n - i;
-        __m256 grad = _mm256_mul_ps(load(g + i, left), scale), old = load(w + i, left);
-        __m256 m1 = _mm256_fmadd_ps(beta1, load(m + i, left), _mm256_mul_ps(rest1, grad));
-        __m256 v1 = _mm256_fmadd_ps(beta2, load(v + i, left), _mm256_mul_ps(rest2, _mm256_mul_ps(grad, grad)));
-        __m256 root = _mm256_add_ps(_mm256_sqrt_ps(_mm256_mul_ps(v1, c2)), eps);
-        __m256 move = _mm256_fmadd_ps(decay, old, _mm256_div_ps(_mm256_mul_ps(m1, c1), root));
-        store(m + i, left, m1);
-        store(v + i, left, v1);
-        store(w + i, left, _mm256_fnmadd_ps(lr, move, old));
-    }
-}
-
-/* Magnitudes of floats are ordered as their bits are, with NaN above infinity: so NaN comes out. */
-static float max_abs(const float *x, int n)
-{
-    const __m256i magnitude = _mm256_set1_epi32(0x7fffffff);
-    __m256i max = _mm256_setzero_si256();
-    for (int i = 0; i < n; i += LANES)
-        max = _mm256_max_epi32(max, _mm256_and_si256(_mm256_castps_si256(load(x + i, n - i)), magnitude));
-    __m128i h = _mm_max_epi32(_mm256_castsi256_si128(max), _mm256_extracti128_si256(max, 1));
+    __m128i h = _mm_max_epi32(_mm256_castsi256_si128(m), _mm256_extracti128_si256(m, 1));
     h = _mm_max_epi32(h, _mm_shuffle_epi32(h, 0x4e));
     h = _mm_max_epi32(h, _mm_shuffle_epi32(h, 0xb1));
     return _mm_cvtss_f32(_mm_castsi128_ps(h));
 }
 
-const struct vec vec_avx2 = {
-    .name = "avx2",
-    .needs = ISA_AVX2,
-    .dot = dot,
-    .axpy = axpy,
-    .softmax = softmax,
-    .logsumexp = logsumexp,
-    .rmsnorm = rmsnorm,
-    .rmsnorm_grad = rmsnorm_grad,
-    .swiglu = swiglu,
-    .swiglu_grad = swiglu_grad,
-    .rope = rope,
-    .adamw = adamw,
-    .sum_squares = sum_squares,
-    .max_abs = max_abs,
-};
+#include "vec_loops.h"
+
+const struct vec vec_avx2 = {.name = "avx2", .needs = ISA_AVX2, VEC_LOOPS};
 
 #else /* not this architecture: vec_get passes it by */
 

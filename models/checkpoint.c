@@ -405,7 +405,7 @@ static enum status cache_find(const char *dir, bool (*fits)(const char *path, co
     }
     if (count >= 0)
         free(files);
-    return found ? ST_OK : fail(e, ST_ENOENT, "%s: no model of '%s'; qbench model list shows what is there", dir, want);
+    return found ? ST_OK : fail(e, ST_ENOENT, "%s: no model of '%s'", dir, want);
 }
 
 enum status cache_find_recipe(const char *dir, const char *recipe, char *path, size_t n, struct err *e)

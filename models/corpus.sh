@@ -1,4 +1,4 @@
-#!/bin/sh
+#!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-3.0-or-later
 # corpus.sh DIR — texts to train and test on, taken from Debian's packages without installing them.
 #
@@ -41,15 +41,15 @@ trap 'exit 143' TERM HUP
 # --- packages
 
 # Package lists of our own when the system has none: that needs no root.
-apt_options="-o APT::Sandbox::User=root"
+apt_options=(-o APT::Sandbox::User=root)
 own_lists() {
     mkdir -p "$tmp/apt/lists/partial" "$tmp/apt/cache/archives/partial"
-    apt_options="$apt_options -o Dir::State::Lists=$tmp/apt/lists -o Dir::Cache=$tmp/apt/cache -o Acquire::Languages=none"
-    apt-get $apt_options -qq update > "$tmp/log.update" 2>&1
+    apt_options+=(-o "Dir::State::Lists=$tmp/apt/lists" -o "Dir::Cache=$tmp/apt/cache" -o Acquire::Languages=none)
+    apt-get "${apt_options[@]}" -qq update > "$tmp/log.update" 2>&1
 }
 
 python_package() {
-    apt-cache $apt_options depends libpython3-stdlib 2> /dev/null | sed -n 's/^ *Depends: \(libpython3\.[0-9]*-stdlib\)$/\1/p' | head -n 1
+    apt-cache "${apt_options[@]}" depends libpython3-stdlib 2> /dev/null | sed -n 's/^ *Depends: \(libpython3\.[0-9]*-stdlib\)$/\1/p' | head -n 1
 }
 
 packages_of() {
@@ -67,7 +67,7 @@ download() {
         [ -n "$found" ] || { echo "E: no package for $name" > "$tmp/log"; return 1; }
         packages="$packages $found"
     done
-    (cd "$tmp/deb" && apt-get $apt_options -qq download $packages) > "$tmp/log" 2>&1
+    (cd "$tmp/deb" && apt-get "${apt_options[@]}" -qq download $packages) > "$tmp/log" 2>&1
 }
 
 fetch() {
@@ -102,7 +102,8 @@ add() {
 make_kjv() {
     unpack bible-kjv
     unpack bible-kjv-text
-    "$tmp/bible-kjv/usr/bin/bible" -p "$tmp/bible-kjv-text/usr/lib" -f 'gen1:1-rev22:21' < /dev/null > "$tmp/verses" 2> "$tmp/log" ||
+    # -p takes a list of folders and splits it at blanks: run it where the data is.
+    (cd "$tmp/bible-kjv-text/usr/lib" && "$tmp/bible-kjv/usr/bin/bible" -p . -f 'gen1:1-rev22:21' < /dev/null > "$tmp/verses" 2> "$tmp/log") ||
         die "kjv: the program that unpacks the Bible does not run here: $(head -n 1 "$tmp/log")"
     awk -v docs="$tmp/kjv.docs" '
         !match($0, /^[0-9]*[A-Za-z]+[0-9]+:[0-9]+ /) { next }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "zoo.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -31,6 +32,8 @@ static enum status train_into_cache(struct zoo *z, struct train_spec *s, const c
     if (!z->train)
         return fail(e, ST_ENOENT, "no model with the recipe '%s' in %s; `qbench train` makes one", recipe, z->models);
     enum status st = make_folder(z->models, e); /* the state of an interrupted training goes there too */
+    if (st == ST_OK && access(z->models, W_OK | X_OK) != 0)
+        st = fail(e, ST_EIO, "%s cannot be written: %s; training would be lost", z->models, strerror(errno));
     if (st == ST_OK)
         st = train_run(out, s, z->par, e);
     if (st == ST_OK)

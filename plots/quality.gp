@@ -1,4 +1,4 @@
-# Loss of quality against the float model
+# What quantization costs, against the float model of the same training
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
 # What quantization costs: the mean difference in NLL per token between a quantized model and the float model with the very same training, paired

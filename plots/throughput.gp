@@ -17,7 +17,8 @@
 #sql     AND coalesce(method, 'rtn') = 'rtn' AND coalesce(gamma, 'off') = 'off' AND coalesce(tune, 'none') = 'none'),
 #sql one AS (
 #sql   SELECT found.*, v.value AS parameters,
-#sql     first_value(CASE format WHEN 'f32' THEN rate END) OVER (PARTITION BY work, model_name, threads ORDER BY format <> 'f32') AS base
+#sql     first_value(CASE format WHEN 'f32' THEN rate END) OVER (PARTITION BY work, model_name, threads ORDER BY format <> 'f32') AS base,
+#sql     first_value(CASE format WHEN 'f32' THEN outcome END) OVER (PARTITION BY work, model_name, threads ORDER BY format <> 'f32') AS base_outcome
 #sql   FROM found LEFT JOIN value v ON v.result_id = found.result_id AND v.name = 'parameters' WHERE choice = 1)
 #sql SELECT dense_rank() OVER (ORDER BY work, parameters, model_name) AS panel,
 #sql   work || ', ' || CASE WHEN model_name LIKE 'random:%' THEN substr(model_name, 8) || ' (random weights)' ELSE model_name || ' (trained)' END
@@ -25,7 +26,7 @@
 #sql   model_name AS model, format, CASE WHEN format = 'f32' THEN ' ' WHEN "group" > 0 THEN 'g' || "group" ELSE 'row' END AS grouping,
 #sql   rate, lo, hi, coalesce(hi, rate) AS top, rate / base AS speedup,
 #sql   CASE WHEN format = 'f32' THEN printf(CASE WHEN rate < 100 THEN '%.3g/s' ELSE '%,d/s' END, round(rate)) WHEN base > 0 THEN printf('%.2f×', rate / base) ELSE printf('%.4g/s', rate) END
-#sql     || CASE outcome WHEN 'ok' THEN '' ELSE ' !' END AS said,
+#sql     || CASE WHEN outcome = 'ok' AND coalesce(base_outcome, 'ok') = 'ok' THEN '' ELSE ' !' END AS said,
 #sql   (SELECT count(*) FROM sample s WHERE s.result_id = one.result_id) AS samples, outcome, key
 #sql FROM one ORDER BY panel, format <> 'f32', format = 'int4', format, "group"
 #
@@ -33,7 +34,7 @@
 #sql SELECT DISTINCT model_name FROM rate WHERE run_id = CAST(?1 AS INTEGER) AND work IN ('decode', 'prefill')
 #
 #list:note
-#sql SELECT '! marks a case that is untrusted: its noise exceeds the suite''s bound.' FROM rate
+#sql SELECT '! marks a case that is untrusted, or whose f32 is: its noise exceeds the suite''s bound.' FROM rate
 #sql WHERE run_id = CAST(?1 AS INTEGER) AND work IN ('decode', 'prefill') AND outcome = 'untrusted' LIMIT 1
 
 across = model_count < 4 ? model_count : 4

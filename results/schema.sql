@@ -33,6 +33,7 @@ CREATE TABLE run (
     finished TEXT,                              -- NULL: running or interrupted
     complete INTEGER NOT NULL DEFAULT 0 CHECK (complete IN (0, 1)),
     cases INTEGER NOT NULL,                     -- that the suite asked for
+    owner TEXT NOT NULL,                        -- the process at work on it: boot id, pid, start time
     conditions_before TEXT CHECK (conditions_before IS NULL OR json_valid(conditions_before)),
     conditions_after TEXT CHECK (conditions_after IS NULL OR json_valid(conditions_after)),
     warnings TEXT NOT NULL DEFAULT ''           -- a line each
@@ -144,6 +145,7 @@ SELECT r.id AS result_id, r.run_id, r.case_id, c.key, r.section, r.outcome, r.re
        CASE WHEN instr(json_extract(c.axes, '$.text'), '@') > 0
             THEN substr(json_extract(c.axes, '$.text'), 1, instr(json_extract(c.axes, '$.text'), '@') - 1)
             ELSE json_extract(c.axes, '$.text') END AS text,
+       json_extract(c.axes, '$.text') AS text_id, -- with its content hash
        json_extract(c.axes, '$.tokens') AS tokens,
        json_extract(c.axes, '$.m') AS m,
        json_extract(c.axes, '$.n') AS n,

@@ -124,8 +124,8 @@ rows() { "$QBENCH" show "$@" --cases --db "$db" --format jsonl | wc -l; }
   [ "$status" -eq 0 ]
   [[ $output != *"training 1m"* ]]
   # Same model, same text: the same NLL to the last digit.
-  [ "$("$QBENCH" show 1 --all --db "$db" --format jsonl | grep '"nll"' | sed 's/"result_id[^,]*,//' | sort | uniq | md5sum)" = \
-    "$("$QBENCH" show 2 --all --db "$db" --format jsonl | grep '"nll"' | sed 's/"result_id[^,]*,//' | sort | uniq | md5sum)" ]
+  [ "$("$QBENCH" show 1 --all --db "$db" --format jsonl | grep '"nll"' | sed 's/"table[^,]*,//' | sort | uniq | md5sum)" = \
+    "$("$QBENCH" show 2 --all --db "$db" --format jsonl | grep '"nll"' | sed 's/"table[^,]*,//' | sort | uniq | md5sum)" ]
 }
 
 @test "quality of random weights is never reported" {
@@ -252,4 +252,35 @@ rows() { "$QBENCH" show "$@" --cases --db "$db" --format jsonl | wc -l; }
   [[ $output == *OpenBLAS* ]]
   run "$QBENCH" doctor --format json
   [ "$status" -eq 0 ]
+}
+
+@test "a run that another process is at work on is not taken over" {
+  "$QBENCH" run tiny --set sample_seconds=0.3 --db "$db" --quiet > /dev/null 2>&1 &
+  pid=$!
+  for _ in $(seq 100); do
+    sleep 0.1
+    if [ -s "$db" ] && [ "$("$QBENCH" show --runs --db "$db" --format jsonl 2> /dev/null | wc -l)" -eq 1 ]; then break; fi
+  done
+  run "$QBENCH" run tiny --set sample_seconds=0.3 --db "$db" --resume
+  [ "$status" -eq 2 ]
+  one_line
+  [[ $output == *"process $pid"* ]]
+  kill "$pid"
+  wait "$pid" || true
+  run "$QBENCH" run tiny --set sample_seconds=0.3 --db "$db" --resume
+  [ "$status" -eq 0 ]
+}
+
+@test "inputs are checked before anything is trained or run" {
+  run "$QBENCH" eval 1m --text ./nosuch.txt --db "$db"
+  [ "$status" -eq 2 ]
+  one_line
+  [[ $output == *nosuch.txt* ]]
+  run "$QBENCH" run model --db "$db" --output /nosuch/out.txt
+  [ "$status" -eq 2 ]
+  one_line
+  run "$QBENCH" run tiny --db "$db" --label 12
+  [ "$status" -eq 2 ]
+  run "$QBENCH" show --db "$db"
+  [ "$status" -eq 2 ]
 }

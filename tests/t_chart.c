@@ -150,8 +150,8 @@ static struct store *make_store(const char *name)
     assert_int_equal(sqlite3_open(path_of(name), &db), SQLITE_OK);
     sql("INSERT INTO machine VALUES ('m', json_object('cpu', %Q, 'threads', 2, 'memory_bytes', 8589934592, 'hypervisor', 'KVM'), 'now')", hostile);
     sql("INSERT INTO build VALUES ('b', '{\"commit\": \"0123456789abcdef\", \"dirty\": true}', 'now')");
-    sql("INSERT INTO run (id, uuid, label, suite, suite_hash, suite_text, argv, machine_id, build_id, started, cases)"
-        " VALUES (1, 'u', %Q, 'quick', 'h', '', '', 'm', 'b', '2026-01-02T03:04:05Z', 0)", hostile);
+    sql("INSERT INTO run (id, uuid, label, suite, suite_hash, suite_text, argv, machine_id, build_id, started, cases, owner)"
+        " VALUES (1, 'u', %Q, 'quick', 'h', '', '', 'm', 'b', '2026-01-02T03:04:05Z', 0, '')", hostile);
     return s;
 }
 
