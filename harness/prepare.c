@@ -117,14 +117,20 @@ static enum status identify_text(struct bench_case *c, const char *corpora, stru
     return case_set(c, "text", identity, e);
 }
 
-static enum status identify_texts(struct bench_case *cases, size_t n, const char *corpora, struct err *e)
+/* Where nothing is to be run (must_exist false), a text that is not there yet keeps its name alone. */
+static enum status identify_texts(struct bench_case *cases, size_t n, const char *corpora, bool must_exist, struct err *e)
 {
     struct known_text *known = calloc(n + 1, sizeof *known);
     size_t n_known = 0;
     enum status st = known ? ST_OK : fail(e, ST_ENOMEM, "no memory for %zu cases", n);
     for (size_t i = 0; st == ST_OK && i < n; i++)
         if (!cases[i].skip[0] && words_has(cases[i].work->axes, "text")) {
-            st = identify_text(&cases[i], corpora, known, &n_known, e);
+            struct err missing = {0};
+            st = identify_text(&cases[i], corpora, known, &n_known, &missing);
+            if (st == ST_ENOENT && !must_exist)
+                st = ST_OK;
+            else if (st != ST_OK)
+                fail(e, st, "%s", missing.text);
             case_make_key(&cases[i]);
         }
     free(known);
@@ -140,7 +146,7 @@ enum status prepare_models(struct bench_case *cases, size_t n, bool train, struc
     host_path(models, sizeof models, "cache/models");
     host_path(corpora, sizeof corpora, "cache/corpus");
     struct zoo z = {.models = models, .corpora = corpora, .train = train, .stop = stop, .progress = show_training, .progress_ctx = &line};
-    enum status st = needs ? identify_texts(cases, n, corpora, e) : fail(e, ST_ENOMEM, "no memory for %zu cases", n); /* cheap: before training */
+    enum status st = needs ? identify_texts(cases, n, corpora, train, e) : fail(e, ST_ENOMEM, "no memory for %zu cases", n); /* cheap: before training */
     if (st == ST_OK)
         st = par_open(&z.par, host_cpus(), e);
     for (size_t i = 0; st == ST_OK && i < n; i++) {
