@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "owner.h"
 #include "store.h"
 
 #include <errno.h>
@@ -265,59 +266,12 @@ static void make_uuid(char buf[37])
              b[7], b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15]);
 }
 
-/* When process pid of this boot started, in clock ticks; 0 when there is none. */
-static unsigned long long process_start(long pid)
-{
-    char path[64], line[1024];
-    unsigned long long start = 0;
-    snprintf(path, sizeof path, "/proc/%ld/stat", pid);
-    FILE *f = fopen(path, "r");
-    if (!f)
-        return 0;
-    if (fgets(line, sizeof line, f)) {
-        const char *after = strrchr(line, ')'); /* the name in brackets may hold anything */
-        if (!after || sscanf(after + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu", &start) != 1)
-            start = 0;
-    }
-    fclose(f);
-    return start;
-}
-
-static void boot_id(char *buf, size_t n)
-{
-    FILE *f = fopen("/proc/sys/kernel/random/boot_id", "r");
-    if (!f || !fgets(buf, (int)n, f))
-        snprintf(buf, n, "?");
-    buf[strcspn(buf, "\n ")] = '\0';
-    if (f)
-        fclose(f);
-}
-
-static void owner_of_run(char *buf, size_t n)
-{
-    char boot[64];
-    boot_id(boot, sizeof boot);
-    snprintf(buf, n, "%s %ld %llu", boot, (long)getpid(), process_start(getpid()));
-}
-
-/* The process that owner names, if it is still there; 0 otherwise. */
-static long owner_alive(const char *owner)
-{
-    char boot[64], theirs[64];
-    long pid;
-    unsigned long long start;
-    boot_id(boot, sizeof boot);
-    if (sscanf(owner, "%63s %ld %llu", theirs, &pid, &start) != 3 || strcmp(boot, theirs) || pid == getpid())
-        return 0;
-    return start && process_start(pid) == start ? pid : 0;
-}
-
 static enum status insert_run(struct store *s, const struct run_info *r, int64_t *run_id, struct err *e)
 {
     char now[32], uuid[37], owner[160];
     utc_now(now);
     make_uuid(uuid);
-    owner_of_run(owner, sizeof owner);
+    owner_write(owner, sizeof owner);
     enum status st = run_sql(s, NULL, e, "INSERT INTO machine VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING", "tjt", r->machine->id, r->machine->json, now);
     if (st == ST_OK)
         st = run_sql(s, NULL, e, "INSERT INTO build VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING", "tjt", r->build->id, r->build->json, now);
@@ -353,7 +307,7 @@ static enum status take_over(struct store *s, int64_t run_id, struct err *e)
     const char *params[] = {id};
     struct table *t;
     snprintf(id, sizeof id, "%lld", (long long)run_id);
-    owner_of_run(mine, sizeof mine);
+    owner_write(mine, sizeof mine);
     enum status st = store_query(s, "SELECT owner FROM run WHERE id = CAST(?1 AS INTEGER)", params, 1, &t, e);
     if (st != ST_OK)
         return st;
