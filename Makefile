@@ -63,7 +63,7 @@ qbench: $(PROGRAM)
 endif
 
 .SECONDEXPANSION:
-$(BUILD)/%.o: %.c $(BUILD)/flags | $(if $(filter bench test check-all paper,$(MAKECMDGOALS)),deps,deps-check)
+$(BUILD)/%.o: %.c $(BUILD)/flags | $(if $(filter bench test check-all,$(MAKECMDGOALS)),deps,deps-check)
 	$(call say,CC,$<)
 	mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) $(call isa_flags,$<) $($(firstword $(subst /, ,$<))_INC) -MMD -MP -c -o $@ $<

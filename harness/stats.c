@@ -135,14 +135,3 @@ out:
     mem_free(b);
     return r;
 }
-
-double stats_geomean(const double *x, size_t n)
-{
-    double sum = 0;
-    for (size_t i = 0; i < n; i++) {
-        if (!(x[i] > 0))
-            return NAN;
-        sum += log(x[i]);
-    }
-    return n ? exp(sum / (double)n) : NAN;
-}

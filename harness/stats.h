@@ -19,6 +19,5 @@ int stats_median_rank(size_t n, double *coverage);
 /* Mean of x with a 95 % percentile interval by bootstrap over whole blocks: block[i] = index of the block of x[i], ascending
  * from 0. Blocks are resampled with replacement; statistic = sum / count. Seeded. Fewer than 2 blocks leave lo, hi NaN. */
 struct interval stats_block_bootstrap(const double *x, const int *block, size_t n, int resamples, uint64_t seed);
-double stats_geomean(const double *x, size_t n); /* NaN for n = 0 or where a value is not positive */
 
 #endif

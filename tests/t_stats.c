@@ -148,13 +148,6 @@ static void block_bootstrap_is_seeded_and_weighs_by_count(void **state)
     assert_true(isnan(a.value));
 }
 
-static void geomeans(void **state)
-{
-    const double x[] = {1, 10, 100}, bad[] = {1, 0};
-    assert_near(stats_geomean(x, 3), 10, 1e-12);
-    assert_true(isnan(stats_geomean(bad, 2)) && isnan(stats_geomean(x, 0)));
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -164,7 +157,6 @@ int main(void)
         cmocka_unit_test(median_interval_covers),
         cmocka_unit_test(block_bootstrap_covers),
         cmocka_unit_test(block_bootstrap_is_seeded_and_weighs_by_count),
-        cmocka_unit_test(geomeans),
     };
     return cmocka_run_group_tests_name("stats", tests, NULL, NULL);
 }
