@@ -34,7 +34,9 @@ endif
 ifneq ($(filter x86_64%,$(or $(shell $(CC) -dumpmachine 2>/dev/null),$(shell uname -m))),)
 avx2_FLAGS := -mavx2 -mfma -mf16c
 avx512_FLAGS := $(avx2_FLAGS) -mavx512f -mavx512bw -mavx512dq -mavx512vl -mprefer-vector-width=512
+avxvnni_FLAGS := $(avx2_FLAGS) -mavxvnni
 vnni_FLAGS := $(avx512_FLAGS) -mavx512vnni
+avx512bf16_FLAGS := $(avx512_FLAGS) -mavx512bf16
 amx_FLAGS := $(vnni_FLAGS) -mavx512bf16 -mamx-tile -mamx-int8 -mamx-bf16
 endif
 isa_flags = $($(lastword $(subst _, ,$(basename $(notdir $(1)))))_FLAGS)

@@ -426,7 +426,7 @@ static enum status resolve_kernel(struct bench_case *c, struct err *e)
     if (!k) {
         const struct format_info *f = format_find(case_text(c, "format"));
         assert(f);
-        k = kernel_best((enum format)(f - formats), group, &why);
+        k = kernel_best((enum format)(f - formats), kernel_act((enum format)(f - formats)), group, false, &why);
         if (!k)
             skip(c, why.text);
         return k ? case_set(c, "kernel", k->name, e) : ST_OK;

@@ -37,7 +37,7 @@ static void list_kernels(struct table *t)
         table_row(t);
         table_text(t, 0, k->name);
         table_text(t, 1, formats[k->format].name);
-        table_text(t, 2, k->act == ACT_INT8 ? "int8" : "f32");
+        table_text(t, 2, act_names[k->act]);
         cpu_isa_text(k->needs, text, sizeof text);
         table_text(t, 3, text);
         kernel_reason(k, text, sizeof text);

@@ -85,7 +85,7 @@ static void examine_kernels(struct doctor *d)
     struct doctor_row *r = add(d, "kernels", true);
     for (int f = 0; f < FORMAT_COUNT; f++) {
         struct err e = {0};
-        const struct kernel *k = kernel_best((enum format)f, 0, &e);
+        const struct kernel *k = kernel_best((enum format)f, kernel_act((enum format)f), 0, false, &e);
         say(r, "%s%s", f ? ", " : "", k ? k->name : e.text);
         if (!k)
             ail(r, DOCTOR_MISSING, "use another --isa, or a build for this CPU");

@@ -49,7 +49,7 @@ static long bandwidth_row(const struct book *b, size_t row, long long cache)
 static bool is_ceiling_of(const char *peak, const char *kernel)
 {
     const struct kernel *k = kernel_find(kernel);
-    const char *isa = strchr(kernel, '_'), *arithmetic = !k || k->act == ACT_INT8 ? "int8" : "f32";
+    const char *isa = strchr(kernel, '_'), *arithmetic = !k ? "int8" : act_names[k->act];
     char name[64];
     if (!isa)
         return false;

@@ -62,12 +62,17 @@ static void draw_codes(struct qlinear *q, struct rng *rng)
 {
     size_t count = (size_t)q->rows * (size_t)q->cols;
     size_t scales = (size_t)q->rows * (size_t)qlinear_groups(q->cols, q->plane.group);
-    unsigned qmax = (unsigned)formats[q->format].qmax, values = 2 * qmax + 1;
+    int qmax = formats[q->format].qmax;
+    unsigned values = 0;
+    int8_t value[256];
+    for (int code = -qmax; code <= qmax; code++)
+        if (format_holds(q->format, code))
+            value[values++] = (int8_t)code;
     float step = 3.0f / ((float)qmax * sqrtf((float)q->cols));
     for (size_t i = 0; i < count;) {
         uint64_t bits = rng_u64(rng);
         for (int j = 0; j < 8 && i < count; j++, bits >>= 8)
-            q->plane.codes[i++] = (int8_t)((int)(((bits & 255) * values) >> 8) - (int)qmax);
+            q->plane.codes[i++] = value[((bits & 255) * values) >> 8];
     }
     for (size_t i = 0; i < scales; i++) {
         float scale = step * (0.5f + rng_uniform(rng));
@@ -185,15 +190,16 @@ static enum status gather_rows(struct qlinear *out, float *dense, const struct q
  * A dot product of k terms in any order of addition, fused or not, is within k u / (1 - k u) * sum |x w| of the exact one
  * (Higham 2002, §3.1); the oracle rounds its double sum once, and the sum of magnitudes is itself rounded.
  */
-static void derive_slack(struct reference *r, const struct qlinear *rows, float *w, float *x, int k)
+static void derive_slack(struct reference *r, float *w, float *x, int k)
 {
+    const struct qlinear sizes = {.rows = r->rows, .cols = k, .format = FORMAT_F32, .dense = w, .act_gain = 1};
     const double u = 0x1p-24, gamma = k * u / (1 - k * u);
     size_t outputs = (size_t)r->tokens * (size_t)r->rows;
     for (size_t i = 0; i < (size_t)r->rows * (size_t)k; i++)
         w[i] = fabsf(w[i]);
     for (size_t i = 0; i < (size_t)r->tokens * (size_t)k; i++)
         x[i] = fabsf(x[i]);
-    kernel_oracle(rows, x, r->tokens, k, r->slack, r->rows);
+    kernel_oracle(&sizes, ACT_F32, x, r->tokens, k, r->slack, r->rows);
     for (size_t i = 0; i < outputs; i++)
         r->slack[i] = (float)((gamma + u) * (1 + 4 * u) * (double)r->slack[i]);
 }
@@ -206,17 +212,21 @@ static enum status make_reference(struct job *j, const struct qlinear *q, struct
     enum status s = choose_outputs(j, rng, e);
     if (s != ST_OK)
         return s;
-    float *x = mem_alloc((size_t)r->tokens * k, sizeof *x), *w = integer(j->kernel) ? NULL : mem_alloc((size_t)r->rows * k, sizeof *w);
-    if (!x || (!w && !integer(j->kernel)))
+    float *x = mem_alloc((size_t)r->tokens * k, sizeof *x), *w = NULL;
+    if (j->kernel->act != ACT_INT8)
+        w = mem_alloc((size_t)r->rows * k, sizeof *w);
+    if (!x || (!w && j->kernel->act != ACT_INT8))
         s = no_memory(j, e);
     if (s == ST_OK)
         s = gather_rows(&rows, w, q, r, e);
     if (s == ST_OK) {
         for (int i = 0; i < r->tokens; i++)
             memcpy(x + (size_t)i * k, j->x + (size_t)r->token[i] * k, k * sizeof *x);
-        kernel_oracle(&rows, x, r->tokens, j->k, r->want, r->rows);
-        if (w)
-            derive_slack(r, &rows, w, x, j->k);
+        kernel_oracle(&rows, j->kernel->act, x, r->tokens, j->k, r->want, r->rows);
+        if (w) {
+            qlinear_dequantize(&rows, w);
+            derive_slack(r, w, x, j->k);
+        }
     }
     qlinear_free(&rows);
     mem_free(w);
@@ -296,7 +306,7 @@ static enum status alloc_buffers(struct job *j, const struct bench_case *c, stru
         j->dense = mem_alloc(copies, n * k * sizeof *j->dense);
     if (!j->copies || !j->x || !j->y || (!j->dense && !integer(j->kernel)))
         return no_memory(j, e);
-    return j->kernel->act == ACT_F32 ? ST_OK : acts_reserve(&j->acts, j->m, j->k, j->group, e);
+    return acts_reserve(&j->acts, j->kernel->act, j->m, j->k, j->group, e);
 }
 
 /* Draws weights and x, packs, and keeps what some outputs must be; the codes themselves are not needed any longer. */

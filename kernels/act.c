@@ -11,6 +11,8 @@
 /* Below this many columns in all, waking the other threads costs more than they save. */
 enum { PARALLEL_COLUMNS = 1 << 15 };
 
+const char *const act_names[ACT_COUNT] = {"f32", "bf16", "int8"};
+
 int act_ld(int k)
 {
     int ld = (int)round_up((size_t)k, ACT_PAD);
@@ -56,7 +58,14 @@ static void scalar_sums(const int8_t *codes, int k, int group, int32_t *sum)
     }
 }
 
-const struct act_row act_row_scalar = {.name = "scalar", .needs = 0, .quantize = scalar_quantize, .sums = scalar_sums};
+static void scalar_bf16(const float *x, int k, uint16_t *codes)
+{
+    for (int j = 0; j < k; j++)
+        codes[j] = bf16_from_float(x[j]);
+}
+
+const struct act_row act_row_scalar = {
+    .name = "scalar", .needs = 0, .quantize = scalar_quantize, .sums = scalar_sums, .bf16 = scalar_bf16};
 const struct act_row *const act_rows[] = {&act_row_scalar, &act_row_avx2, &act_row_avx512, NULL};
 
 static const struct act_row *row_best(void)
@@ -89,20 +98,24 @@ static bool grow(void **p, size_t *capacity, size_t count, size_t size)
     return *p != NULL;
 }
 
-enum status acts_reserve(struct acts *a, int m, int k, int smallest_group, struct err *e)
+enum status acts_reserve(struct acts *a, enum act act, int m, int k, int smallest_group, struct err *e)
 {
     assert(m > 0 && k > 0 && smallest_group >= 0);
     size_t tokens = (size_t)m, sums = tokens * (size_t)qlinear_groups(k, smallest_group);
+    size_t width = act == ACT_BF16 ? sizeof *a->b : sizeof *a->q;
     void *q = a->q, *scale = a->scale, *sum = a->sum;
-    bool ok = grow(&q, &a->capacity[0], tokens * (size_t)act_ld(k), sizeof *a->q) &&
+    if (act == ACT_F32)
+        return ST_OK;
+    bool ok = grow(&q, &a->capacity[0], tokens * (size_t)act_ld(k), width) &&
               grow(&scale, &a->capacity[1], tokens, sizeof *a->scale) && grow(&sum, &a->capacity[2], sums, sizeof *a->sum);
     a->q = q;
+    a->b = q;
     a->scale = scale;
     a->sum = sum;
     if (ok)
         return ST_OK;
     acts_free(a);
-    return fail(e, ST_ENOMEM, "no memory for the int8 activations of %d tokens of %d columns", m, k);
+    return fail(e, ST_ENOMEM, "no memory for the %s activations of %d tokens of %d columns", act_names[act], m, k);
 }
 
 struct set_job {
@@ -118,7 +131,12 @@ static void set_tokens(void *ctx, int thread, int threads)
     const struct acts *a = job->a;
     int begin, end;
     par_span(a->m, 1, thread, threads, &begin, &end);
-    for (int i = begin; i < end; i++) {
+    for (int i = begin; i < end && a->act == ACT_BF16; i++) {
+        uint16_t *b = a->b + (size_t)i * (size_t)a->ld;
+        job->row->bf16(job->x + (size_t)i * (size_t)job->ldx, a->k, b);
+        memset(b + a->k, 0, (size_t)(a->ld - a->k) * sizeof *b);
+    }
+    for (int i = begin; i < end && a->act == ACT_INT8; i++) {
         int8_t *q = a->q + (size_t)i * (size_t)a->ld;
         a->scale[i] = job->row->quantize(job->x + (size_t)i * (size_t)job->ldx, a->k, q);
         memset(q + a->k, 0, (size_t)(a->ld - a->k));
@@ -140,8 +158,9 @@ void acts_set(struct acts *a, struct par *p, enum act act, const float *x, int m
         return;
     }
     a->ld = act_ld(k);
-    assert((size_t)m * (size_t)a->ld <= a->capacity[0] && (size_t)m * sizeof *a->scale <= a->capacity[1]);
-    assert((size_t)m * (size_t)a->groups * sizeof *a->sum <= a->capacity[2]);
+    size_t width = act == ACT_BF16 ? sizeof *a->b : sizeof *a->q;
+    assert((size_t)m * (size_t)a->ld * width <= a->capacity[0] && (size_t)m * sizeof *a->scale <= a->capacity[1]);
+    assert(act == ACT_BF16 || (size_t)m * (size_t)a->groups * sizeof *a->sum <= a->capacity[2]);
     struct set_job job = {a, row_best(), x, ldx};
     if (p && m > 1 && (size_t)m * (size_t)k >= PARALLEL_COLUMNS)
         par_run(p, set_tokens, &job);

@@ -90,5 +90,11 @@ static void sums(const int8_t *codes, int k, int group, int32_t *sum)
         *sum++ = sum_codes(codes + j, min_int(step, k - j));
 }
 
-const struct act_row act_row_avx2 = {.name = "avx2", .needs = ISA_AVX2, .quantize = quantize, .sums = sums};
+static void bf16(const float *x, int k, uint16_t *codes)
+{
+    for (int j = 0; j < k; j++)
+        codes[j] = bf16_from_float(x[j]);
+}
+
+const struct act_row act_row_avx2 = {.name = "avx2", .needs = ISA_AVX2, .quantize = quantize, .sums = sums, .bf16 = bf16};
 #endif

@@ -60,6 +60,12 @@ static void sums(const int8_t *codes, int k, int group, int32_t *sum)
         *sum++ = sum_codes(codes + j, min_int(step, k - j));
 }
 
+static void bf16(const float *x, int k, uint16_t *codes)
+{
+    for (int j = 0; j < k; j++)
+        codes[j] = bf16_from_float(x[j]);
+}
+
 const struct act_row act_row_avx512 = {
-    .name = "avx512", .needs = ISA_AVX2 | ISA_AVX512, .quantize = quantize, .sums = sums};
+    .name = "avx512", .needs = ISA_AVX2 | ISA_AVX512, .quantize = quantize, .sums = sums, .bf16 = bf16};
 #endif

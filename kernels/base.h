@@ -54,6 +54,21 @@ uint16_t fp16_from_float(float x);
 float fp16_to_float(uint16_t h);
 static inline float fp16_round(float x) { return fp16_to_float(fp16_from_float(x)); }
 
+/* bfloat16: the upper half of a float, round to nearest even; a NaN stays one. Beyond the largest finite value it becomes infinite. */
+static inline float bf16_to_float(uint16_t h)
+{
+    union { uint32_t bits; float value; } u = {.bits = (uint32_t)h << 16};
+    return u.value;
+}
+static inline uint16_t bf16_from_float(float x)
+{
+    union { float value; uint32_t bits; } u = {.value = x};
+    if ((u.bits & 0x7fffffffu) > 0x7f800000u)
+        return (uint16_t)(u.bits >> 16 | 0x40);
+    return (uint16_t)((u.bits + 0x7fff + (u.bits >> 16 & 1)) >> 16);
+}
+static inline float bf16_round(float x) { return bf16_to_float(bf16_from_float(x)); }
+
 /* mkdir -p. ST_EIO names the part that cannot be made. */
 enum status make_folder(const char *path, struct err *e);
 

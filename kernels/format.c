@@ -4,9 +4,15 @@
 #include <string.h>
 
 const struct format_info formats[FORMAT_COUNT] = {
-    [FORMAT_F32] = {"f32", "IEEE single precision, the reference", 32, 0},
-    [FORMAT_INT8] = {"int8", "8-bit symmetric integers in [-127,127], a scale per row or group", 8, 127},
-    [FORMAT_INT4] = {"int4", "4-bit symmetric integers in [-7,7], a scale per row or group", 4, 7},
+    [FORMAT_F32] = {"f32", "IEEE single precision, the reference", 32, 0, 0},
+    [FORMAT_BF16] = {"bf16", "bfloat16: a float's sign, exponent and 7 bits of its fraction", 16, 0, 0},
+    [FORMAT_INT8] = {"int8", "8-bit integers in [-127,127], a scale per row or group", 8, 127, -127},
+    [FORMAT_INT4] = {"int4", "4-bit integers in [-8,7], a scale per row or group", 4, 7, -8},
+    [FORMAT_INT3] = {"int3", "3-bit integers in [-4,3], a scale per row or group", 3, 3, -4},
+    [FORMAT_INT2] = {"int2", "2-bit integers in [-2,1], a scale per row or group", 2, 1, -2},
+    [FORMAT_TERN] = {"tern", "ternary: -1, 0, 1 in 2 bits, a scale per row or group", 2, 1, -1},
+    [FORMAT_BIN] = {"bin", "binary: -1 and 1 in 1 bit, a scale per row or group", 1, 1, -1},
+    [FORMAT_POT4] = {"pot4", "powers of two in 4 bits: 0 and ±1, ±2, … ±64, a scale per row or group", 4, 64, -64},
 };
 
 const struct format_info *format_find(const char *name)
@@ -15,6 +21,35 @@ const struct format_info *format_find(const char *name)
         if (strcmp(formats[i].name, name) == 0)
             return &formats[i];
     return NULL;
+}
+
+bool format_holds(enum format format, int code)
+{
+    int size = code < 0 ? -code : code;
+    if (code < formats[format].qmin || code > formats[format].qmax || formats[format].qmax == 0)
+        return false;
+    if (format == FORMAT_POT4)
+        return (size & (size - 1)) == 0;
+    return format != FORMAT_BIN || code != 0;
+}
+
+static int8_t nearest_power(float v)
+{
+    float size = v < 0 ? -v : v, power = size < 0.5f ? 0.0f : 1.0f;
+    while (power > 0 && power < 64 && size >= 1.5f * power)
+        power *= 2;
+    return (int8_t)(v < 0 ? -power : power);
+}
+
+int8_t format_nearest(enum format format, float v)
+{
+    if (format == FORMAT_POT4)
+        return nearest_power(v);
+    if (format == FORMAT_BIN)
+        return v < 0 ? -1 : 1;
+    float limit = (float)formats[format].qmax;
+    v = v < -limit ? -limit : v > limit ? limit : v;
+    return (int8_t)((v + 0x1.8p23f) - 0x1.8p23f);
 }
 
 int qlinear_groups(int cols, int group) { return group ? (int)(((int64_t)cols + group - 1) / group) : 1; }
@@ -41,10 +76,17 @@ enum status qlinear_alloc(struct qlinear *q, enum format format, int rows, int c
     return fail(e, ST_ENOMEM, "no memory for the codes of a %d x %d layer in %s", rows, cols, formats[format].name);
 }
 
+enum status qlinear_alloc_shift(struct qlinear *q, struct err *e)
+{
+    q->plane.shift = mem_alloc((size_t)q->rows * (size_t)qlinear_groups(q->cols, q->plane.group), sizeof *q->plane.shift);
+    return q->plane.shift ? ST_OK : fail(e, ST_ENOMEM, "no memory for the shifts of a %d x %d layer", q->rows, q->cols);
+}
+
 void qlinear_free(struct qlinear *q)
 {
     mem_free(q->plane.codes);
     mem_free(q->plane.scale);
+    mem_free(q->plane.shift);
     *q = (struct qlinear){0};
 }
 
@@ -52,14 +94,18 @@ void qlinear_dequantize(const struct qlinear *q, float *w)
 {
     size_t rows = (size_t)q->rows, cols = (size_t)q->cols;
     if (formats[q->format].qmax == 0) {
-        memcpy(w, q->dense, rows * cols * sizeof *w);
+        for (size_t i = 0; i < rows * cols; i++)
+            w[i] = q->format == FORMAT_BF16 ? bf16_round(q->dense[i]) : q->dense[i];
         return;
     }
     size_t groups = (size_t)qlinear_groups(q->cols, q->plane.group);
     size_t group = q->plane.group ? (size_t)q->plane.group : cols;
     for (size_t r = 0; r < rows; r++)
-        for (size_t c = 0; c < cols; c++)
-            w[r * cols + c] = q->plane.scale[r * groups + c / group] * (float)q->plane.codes[r * cols + c];
+        for (size_t c = 0; c < cols; c++) {
+            size_t g = r * groups + c / group;
+            float shift = q->plane.shift ? q->plane.shift[g] : 0.0f;
+            w[r * cols + c] = q->plane.scale[g] * (float)q->plane.codes[r * cols + c] + shift;
+        }
 }
 
 size_t qlinear_bytes(const struct qlinear *q)
@@ -67,6 +113,7 @@ size_t qlinear_bytes(const struct qlinear *q)
     size_t rows = (size_t)q->rows, row_bits = (size_t)q->cols * (size_t)formats[q->format].bits;
     size_t bytes = rows * ((row_bits + 7) / 8); /* every row starts on a byte */
     if (formats[q->format].qmax)
-        bytes += rows * (size_t)qlinear_groups(q->cols, q->plane.group) * (q->plane.group ? sizeof(uint16_t) : sizeof(float));
+        bytes += rows * (size_t)qlinear_groups(q->cols, q->plane.group) * (q->plane.group ? sizeof(uint16_t) : sizeof(float)) *
+                 (q->plane.shift ? 2 : 1);
     return bytes;
 }

@@ -27,30 +27,38 @@ static enum status check_fit(const struct qlinear *q, const struct kernel *k, st
 
 static enum status check_codes(const struct qlinear *q, struct err *e)
 {
-    int qmax = formats[q->format].qmax;
+    const struct format_info *f = &formats[q->format];
+    bool held[256];
+    for (int code = -128; code < 128; code++)
+        held[code + 128] = format_holds(q->format, code);
     for (int r = 0; r < q->rows; r++) {
         const int8_t *codes = q->plane.codes + (size_t)r * (size_t)q->cols;
-        int beyond = 0;
+        bool all = true;
         for (int c = 0; c < q->cols; c++)
-            beyond |= (codes[c] > qmax) | (codes[c] < -qmax);
-        for (int c = 0; beyond && c < q->cols; c++)
-            if (codes[c] > qmax || codes[c] < -qmax)
-                return fail(e, ST_EUSAGE, "code %d at row %d, column %d is outside %s's [-%d,%d]: clamp it", codes[c], r, c,
-                            formats[q->format].name, qmax, qmax);
+            all &= held[codes[c] + 128];
+        for (int c = 0; !all && c < q->cols; c++)
+            if (!held[codes[c] + 128])
+                return fail(e, ST_EUSAGE, "code %d at row %d, column %d is not one of %s's (%s)", codes[c], r, c, f->name, f->title);
+    }
+    return ST_OK;
+}
+
+static enum status check_halves(const struct qlinear *q, const char *what, const float *values, struct err *e)
+{
+    int groups = qlinear_groups(q->cols, q->plane.group);
+    for (size_t i = 0; i < (size_t)q->rows * (size_t)groups; i++) {
+        float value = values[i], half = fp16_round(value);
+        if (memcmp(&value, &half, sizeof value) != 0)
+            return fail(e, ST_EUSAGE, "%s %.9g of row %zu, group %zu is not an fp16 number: round it before choosing codes", what,
+                        (double)value, i / (size_t)groups, i % (size_t)groups);
     }
     return ST_OK;
 }
 
 static enum status check_scales(const struct qlinear *q, struct err *e)
 {
-    int groups = qlinear_groups(q->cols, q->plane.group);
-    for (size_t i = 0; q->plane.group && i < (size_t)q->rows * (size_t)groups; i++) {
-        float scale = q->plane.scale[i], half = fp16_round(scale);
-        if (memcmp(&scale, &half, sizeof scale) != 0)
-            return fail(e, ST_EUSAGE, "scale %.9g of row %zu, group %zu is not an fp16 number: round it before choosing codes",
-                        (double)scale, i / (size_t)groups, i % (size_t)groups);
-    }
-    return ST_OK;
+    enum status s = q->plane.group ? check_halves(q, "scale", q->plane.scale, e) : ST_OK;
+    return s == ST_OK && q->plane.group && q->plane.shift ? check_halves(q, "shift", q->plane.shift, e) : s;
 }
 
 static enum status check_integer(const struct qlinear *q, const struct kernel *k, struct err *e)
@@ -58,6 +66,10 @@ static enum status check_integer(const struct qlinear *q, const struct kernel *k
     if (q->plane.group < 0 || q->plane.group % k->k_step)
         return fail(e, ST_EUNSUPPORTED, "kernel %s takes groups of a multiple of %d columns (or 0, one a row), not %d", k->name,
                     k->k_step, q->plane.group);
+    if (q->plane.shift && !k->shift)
+        return fail(e, ST_EUNSUPPORTED, "kernel %s takes no zero points; quantize symmetrically", k->name);
+    if (k->act != ACT_INT8 && q->act_gain != 1.0f)
+        return fail(e, ST_EUSAGE, "kernel %s: γ on activations needs quantized activations; use an int8 one", k->name);
     if (q->cols > KERNEL_MAX_COLUMNS)
         return fail(e, ST_EUNSUPPORTED, "kernel %s: %d columns could overflow its 32-bit sums; at most %d", k->name, q->cols,
                     KERNEL_MAX_COLUMNS);
@@ -87,9 +99,10 @@ enum status linear_open(struct linear *l, const struct qlinear *q, const struct 
         return fail(e, ST_ENOMEM, "no memory to pack a %d x %d layer for %s (%zu bytes)", q->rows, q->cols, kernel->name, bytes);
     kernel->pack(packed, q);
     *l = (struct linear){.kernel = kernel, .rows = q->rows, .cols = q->cols, .group = integer ? q->plane.group : 0};
+    l->shift = integer && q->plane.shift;
     l->act_gain = q->act_gain;
     l->packed = packed;
-    l->packed_bytes = integer ? bytes : qlinear_bytes(q);
+    l->packed_bytes = q->format == FORMAT_F32 ? qlinear_bytes(q) : bytes;
     return ST_OK;
 }
 
@@ -127,10 +140,13 @@ void linear_run(const struct linear *l, struct par *p, const struct acts *a, flo
 {
     assert(a->act == l->kernel->act && a->k == l->cols && ldy >= l->rows);
     struct run_job job = {.kernel = l->kernel};
-    job.args = (struct gemm_args){.m = a->m, .n = l->rows, .k = l->cols, .group = l->group, .w = l->packed, .y = y, .ldy = ldy};
+    job.args = (struct gemm_args){.m = a->m, .n = l->rows, .k = l->cols, .group = l->group, .shift = l->shift, .w = l->packed, .y = y, .ldy = ldy};
     if (a->act == ACT_F32) {
         job.args.x = a->x;
         job.args.ldx = a->ldx;
+    } else if (a->act == ACT_BF16) {
+        job.args.xb = a->b;
+        job.args.ldx = a->ld;
     } else {
         assert(a->groups == qlinear_groups(l->cols, l->group));
         job.args.xq = a->q;

@@ -9,6 +9,7 @@
 struct linear {
     const struct kernel *kernel;
     int rows, cols, group;
+    bool shift;          /* its plane has shifts */
     float act_gain;
     void *packed;        /* owned; 64-byte aligned */
     size_t packed_bytes; /* of weights that one pass reads: the packed codes and scales with their padding, or the float
@@ -18,7 +19,7 @@ struct linear {
 /*
  * Packs q for kernel. q may be freed afterwards (but not the float weights behind an f32 layer). ST_EUNSUPPORTED when the
  * kernel cannot run here or does not take this group or so many columns; ST_EUSAGE when the formats differ or q breaks its
- * format's promises: codes beyond qmax, a group's scale that fp16 cannot hold, γ on activations of a float layer.
+ * format's promises: a code that it does not hold, a group's scale that fp16 cannot hold, γ on float activations.
  * On failure l is empty; linear_close of an empty (zeroed) l is fine.
  */
 enum status linear_open(struct linear *l, const struct qlinear *q, const struct kernel *kernel, struct err *e);

@@ -30,12 +30,12 @@ AVX2_INLINE void int4_step(const uint8_t *step, const int8_t *x, size_t ldx, __m
 
 AVX2_TABLE(int4_step);
 
-static void gemm(const struct gemm_args *a) { avx2_gemm(a, 4, 8, avx2_tiles_int4_step); }
+static void gemm(const struct gemm_args *a) { avx2_gemm(a, FORMAT_INT4, 8, avx2_tiles_int4_step); }
 
 const struct kernel kernel_int4_avx2 = {
     DESCRIPTION,
     .n_step = PANEL_ROWS,
-    .k_step = PANEL_COLUMNS,
+    .k_step = 8,
     .packed_size = panel_size,
     .pack = panel_pack,
     .gemm = gemm,

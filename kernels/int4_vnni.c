@@ -23,7 +23,7 @@ VNNI_TABLE(int4_codes, 8);
 
 static void gemm(const struct gemm_args *a)
 {
-    struct panel p = panel_layout(4, a->k, a->group);
+    struct panel p = panel_layout(FORMAT_INT4, a->k, a->group, a->shift);
     if (a->m > 1)
         vnni_prefill(a, &p, vnni_tiles_int4_codes);
     else if (a->group)
@@ -35,7 +35,7 @@ static void gemm(const struct gemm_args *a)
 const struct kernel kernel_int4_vnni = {
     DESCRIPTION,
     .n_step = PANEL_ROWS,
-    .k_step = PANEL_COLUMNS,
+    .k_step = 8,
     .packed_size = panel_size,
     .pack = panel_pack,
     .gemm = gemm,

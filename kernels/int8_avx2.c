@@ -32,12 +32,12 @@ AVX2_INLINE void int8_step(const uint8_t *step, const int8_t *x, size_t ldx, __m
 
 AVX2_TABLE(int8_step);
 
-static void gemm(const struct gemm_args *a) { avx2_gemm(a, 8, 0, avx2_tiles_int8_step); }
+static void gemm(const struct gemm_args *a) { avx2_gemm(a, FORMAT_INT8, 0, avx2_tiles_int8_step); }
 
 const struct kernel kernel_int8_avx2 = {
     DESCRIPTION,
     .n_step = PANEL_ROWS,
-    .k_step = PANEL_COLUMNS,
+    .k_step = 8,
     .packed_size = panel_size,
     .pack = panel_pack,
     .gemm = gemm,

@@ -3,20 +3,8 @@
 
 static void read_codes(const uint8_t *step, int8_t *code)
 {
-    for (int i = 0; i < 128; i++)
+    for (int i = 0; i < 2 * SCALAR_LINE; i++)
         code[i] = (int8_t)(step[i] - 128);
 }
 
-static void gemm(const struct gemm_args *a) { scalar_gemm(a, 8, read_codes); }
-
-const struct kernel kernel_int8_scalar = {
-    .name = "int8_scalar",
-    .title = "plain C loops for the baseline instruction set",
-    .format = FORMAT_INT8,
-    .act = ACT_INT8,
-    .n_step = PANEL_ROWS,
-    .k_step = PANEL_COLUMNS,
-    .packed_size = panel_size,
-    .pack = panel_pack,
-    .gemm = gemm,
-};
+SCALAR_KERNEL(int8, FORMAT_INT8, 8);

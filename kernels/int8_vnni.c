@@ -21,7 +21,7 @@ VNNI_TABLE(int8_codes, 128);
 
 static void gemm(const struct gemm_args *a)
 {
-    struct panel p = panel_layout(8, a->k, a->group);
+    struct panel p = panel_layout(FORMAT_INT8, a->k, a->group, a->shift);
     if (a->m > 1)
         vnni_prefill(a, &p, vnni_tiles_int8_codes);
     else if (a->group)
@@ -33,7 +33,7 @@ static void gemm(const struct gemm_args *a)
 const struct kernel kernel_int8_vnni = {
     DESCRIPTION,
     .n_step = PANEL_ROWS,
-    .k_step = PANEL_COLUMNS,
+    .k_step = 8,
     .packed_size = panel_size,
     .pack = panel_pack,
     .gemm = gemm,

@@ -36,41 +36,58 @@ void kernel_reason(const struct kernel *k, char *buf, size_t n)
         snprintf(buf, n, "%s", e.text);
 }
 
+enum act kernel_act(enum format format)
+{
+    return formats[format].qmax ? ACT_INT8 : format == FORMAT_BF16 ? ACT_BF16 : ACT_F32;
+}
+
 /* "" or why k does not run here with this group. */
-static void refusal(const struct kernel *k, int group, char *buf, size_t n)
+static void refusal(const struct kernel *k, int group, bool shift, char *buf, size_t n)
 {
     kernel_reason(k, buf, n);
     if (!buf[0] && group % k->k_step != 0)
         snprintf(buf, n, "takes groups of a multiple of %d columns", k->k_step);
+    if (!buf[0] && shift && !k->shift)
+        snprintf(buf, n, "takes no zero points");
 }
 
-const struct kernel *kernel_best(enum format format, int group, struct err *e)
+const struct kernel *kernel_best(enum format format, enum act act, int group, bool shift, struct err *e)
 {
     char why[sizeof e->text], all[900] = "";
     size_t used = 0;
     const struct kernel *best = NULL;
     for (int i = 0; kernels[i]; i++) {
-        if (kernels[i]->format != format)
+        if (kernels[i]->format != format || kernels[i]->act != act)
             continue;
-        refusal(kernels[i], group, why, sizeof why);
+        refusal(kernels[i], group, shift, why, sizeof why);
         if (!why[0])
             best = kernels[i];
         else if (used < sizeof all)
             used += (size_t)snprintf(all + used, sizeof all - used, "%s%s: %s", used ? "; " : "", kernels[i]->name, why);
     }
     if (!best)
-        fail(e, ST_EUNSUPPORTED, "no %s kernel runs here with group %d (%s)", formats[format].name, group, all);
+        fail(e, ST_EUNSUPPORTED, "no %s kernel runs here with group %d and %s activations (%s)", formats[format].name, group,
+             act_names[act], all);
     return best;
 }
 
-static void oracle_float(const struct qlinear *q, const float *x, float *y)
+static double oracle_weight(const struct qlinear *q, int r, int c)
+{
+    size_t at = (size_t)r * (size_t)q->cols + (size_t)c;
+    if (formats[q->format].qmax == 0)
+        return (double)(q->format == FORMAT_BF16 ? bf16_round(q->dense[at]) : q->dense[at]);
+    int groups = qlinear_groups(q->cols, q->plane.group);
+    size_t g = (size_t)r * (size_t)groups + (size_t)(q->plane.group ? c / q->plane.group : 0);
+    return (double)q->plane.scale[g] * q->plane.codes[at] + (q->plane.shift ? (double)q->plane.shift[g] : 0);
+}
+
+static void oracle_float(const struct qlinear *q, enum act act, const float *x, float *y)
 {
     for (int r = 0; r < q->rows; r++) {
-        const float *w = q->dense + (size_t)r * (size_t)q->cols;
         double sum = 0;
         for (int c = 0; c < q->cols; c++)
-            sum += (double)x[c] * (double)w[c];
-        y[r] = (float)sum;
+            sum += (double)(act == ACT_BF16 ? bf16_round(x[c]) : x[c]) * oracle_weight(q, r, c);
+        y[r] = (float)(sum * (double)q->act_gain);
     }
 }
 
@@ -81,22 +98,26 @@ static float oracle_row(const struct qlinear *q, int r, const int8_t *code)
     const float *scale = q->plane.scale + (size_t)r * (size_t)groups;
     float s = 0;
     for (int g = 0; g < groups; g++) {
-        int32_t acc = 0;
-        for (int c = g * group; c < min_int((g + 1) * group, q->cols); c++)
+        int32_t acc = 0, sum = 0;
+        for (int c = g * group; c < min_int((g + 1) * group, q->cols); c++) {
             acc += code[c] * w[c];
+            sum += code[c];
+        }
         s = fmaf(scale[g], (float)acc, s);
+        if (q->plane.shift)
+            s = fmaf(q->plane.shift[(size_t)r * (size_t)groups + (size_t)g], (float)sum, s);
     }
     return s;
 }
 
-void kernel_oracle(const struct qlinear *q, const float *x, int m, int ldx, float *y, int ldy)
+void kernel_oracle(const struct qlinear *q, enum act act, const float *x, int m, int ldx, float *y, int ldy)
 {
     int8_t code[KERNEL_MAX_COLUMNS];
     for (int i = 0; i < m; i++) {
         const float *xi = x + (size_t)i * (size_t)ldx;
         float *yi = y + (size_t)i * (size_t)ldy;
-        if (formats[q->format].qmax == 0) {
-            oracle_float(q, xi, yi);
+        if (act != ACT_INT8) {
+            oracle_float(q, act, xi, yi);
             continue;
         }
         assert(q->cols <= KERNEL_MAX_COLUMNS);

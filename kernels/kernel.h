@@ -7,22 +7,26 @@
 #include "format.h"
 
 /*
- * Arithmetic contract of the integer kernels, so that all of them agree to the last bit:
+ * Arithmetic contract of the kernels that eat int8 activations, so that all of them agree to the last bit:
  *     acc_g = sum over the group's columns of code_x * code_w           (int32, exact)
- *     s     = fmaf(scale_w[g], (float)acc_g, s)  for g = 0, 1, 2 …      (starting from 0, in this order)
+ *     s     = fmaf(scale_w[g], (float)acc_g, s)                         (for g = 0, 1, 2 … from s = 0, in this order)
+ *     s     = fmaf(shift_w[g], (float)x_sum[g], s)                      (right after it, if the plane has shifts)
  *     y     = s * x_scale
- * where scale_w is the plane's scale as stored. With one scale per row there is a single group.
+ * where scale_w and shift_w are the plane's as stored. With one scale per row there is a single group.
  * Accumulators cannot overflow: |acc_g| <= 255 * 127 * columns < 2^31 for columns <= KERNEL_MAX_COLUMNS, checked by
- * linear_open. Float kernels owe the dot product to rounding in any order of addition.
+ * linear_open. Kernels that eat float activations owe the dot product of those (rounded to bf16 for ACT_BF16) and the
+ * dequantized weights to rounding, in any order of addition.
  */
 enum { KERNEL_MAX_COLUMNS = 65536 };
 
 struct gemm_args {
     int m, n, k, group;
+    bool shift;           /* the plane has shifts */
     int n0, n1;           /* columns [n0,n1) of y are this call's share */
     const void *w;        /* made by pack() */
     const float *x;       /* ACT_F32: (m, ldx) */
     const int8_t *xq;     /* ACT_INT8: (m, ldx), zero padded from k to a multiple of ACT_PAD at least */
+    const uint16_t *xb;   /* ACT_BF16: the same */
     int ldx;
     const float *x_scale; /* (m): dequantizing scales, γ on activations already in them */
     const int32_t *x_sum; /* (m, groups) sums of codes */
@@ -32,13 +36,15 @@ struct gemm_args {
 };
 
 struct kernel {
-    const char *name;     /* "<format>_<isa>": the file, the suite value, the database value */
+    const char *name;     /* "<format>_<isa>", or "<format>a16_<isa>" for integer weights that eat bf16 activations: the file,
+                             the suite value, the database value */
     const char *title;    /* one line for `qbench list kernels` */
     enum format format;
     uint32_t needs;       /* ISA bits */
     enum act act;         /* activation format that it eats */
     int n_step;           /* n0 is a multiple of it, n1 too unless it is n */
     int k_step;           /* group % k_step == 0 */
+    bool shift;           /* takes planes with shifts */
     size_t (*packed_size)(const struct qlinear *q); /* bytes of what pack() writes */
     void (*pack)(void *dst, const struct qlinear *q);
     void (*gemm)(const struct gemm_args *a); /* allocates nothing, touches only its share of y */
@@ -52,10 +58,14 @@ const struct kernel *kernel_find(const char *name); /* NULL: unknown */
 /* "" when k can run here and now, else the reason in words. */
 void kernel_reason(const struct kernel *k, char *buf, size_t n);
 
-/* The most preferred kernel of this format that can run here with this group; NULL and a reason when there is none. */
-const struct kernel *kernel_best(enum format format, int group, struct err *e);
+/* What a format's kernels eat unless weight-only ones are asked for. */
+enum act kernel_act(enum format format);
 
-/* y (m, rows) by the contract above, straight from codes: slow, exact, and the judge of every kernel. x (m, ldx) float. */
-void kernel_oracle(const struct qlinear *q, const float *x, int m, int ldx, float *y, int ldy);
+/* The most preferred kernel of this format and act that can run here with this group; NULL and a reason when there is none. */
+const struct kernel *kernel_best(enum format format, enum act act, int group, bool shift, struct err *e);
+
+/* y (m, rows) by the contract above, straight from codes: slow, exact (in float64 where activations are float), and the judge of
+ * every kernel. x (m, ldx) float. */
+void kernel_oracle(const struct qlinear *q, enum act act, const float *x, int m, int ldx, float *y, int ldy);
 
 #endif

@@ -7,46 +7,73 @@
 #include "kernel.h"
 
 /*
- * A matrix is cut into panels of 16 rows (lanes), a panel into steps of 8 columns, then come the panel's scales:
+ * A matrix is cut into panels of 16 rows (lanes), a panel into steps of 8 to 32 columns, then come the panel's scales:
  *
- *     panel  | step 0 | step 1 | … | scales of group 0 | of group 1 | … | padding to 64 bytes |
- *     scales   16 x fp16 a group; 16 x f32 when there is one a row
+ *     panel  | step 0 | step 1 | … | scales of group 0, shifts of group 0 | of group 1 | … | padding to 64 bytes |
+ *     scales   16 x fp16 a group; 16 x f32 when there is one a row; shifts, if there are any, the same
  *
- *     int8 step, 128 bytes                                  int4 step, 64 bytes
- *              4 bytes: columns          4 bytes: columns            4 bytes: low nibbles columns 0..3,
- *     byte   0 | row  0: 0 1 2 3   64 | row  0: 4 5 6 7    byte   0 | row  0: high nibbles 4..7
- *            4 | row  1: 0 1 2 3   68 | row  1: 4 5 6 7           4 | row  1
- *              | …                    | …                           | …
- *           60 | row 15: 0 1 2 3  124 | row 15: 4 5 6 7          60 | row 15
+ * A step is made of quads: four columns of a row in one 32-bit lane, 16 lanes, are what VPDPBUSD (and an AMX tile) eats
+ * against four broadcast activations. What is stored is u = code + offset, because that instruction wants one unsigned
+ * side: sum u x = sum w x + offset * sum x, and the sum of x comes with the activations. A byte holds its column of several quads:
  *
- * Four columns of a row in one 32-bit lane are what VPDPBUSD (and an AMX tile) eats against four broadcast activations.
- * Stored is code + offset (128 or 8), because that instruction wants one unsigned side: sum (w + offset) x =
- * sum w x + offset * sum x, and the sum of x comes with the activations. Columns are padded to 8 and rows to 16 with
- * zero codes, padding rows with scale 0; results of padding rows are never stored.
+ *              columns  bytes  offset  64-byte lines of a step; byte c of lane r (at 4 r + c) holds of row r …
+ *     int8        8      128    128    line j: column 4 j + c
+ *     int4        8       64      8    low nibble column c, high nibble column 4 + c
+ *     pot4        8       64     64    the same; a nibble is the index of its code in panel_pot4
+ *     int2       16       64      2    bits 2 j, 2 j + 1: column 4 j + c
+ *     tern       16       64      1    the same
+ *     int3       32      192      4    lines 0, 1: low two bits of u, as int2, columns 0..15, 16..31; line 2: bit j: the high one
+ *                                      of column 4 j + c
+ *     bin        32       64      1    bit j: column 4 j + c, 1 for code 1; u = 0 or 2
+ *
+ * Columns are padded to whole steps with any codes (activations there are 0) and rows to 16, those with scale and shift
+ * 0; results of padding rows are never stored.
  */
-enum { PANEL_ROWS = 16, PANEL_COLUMNS = 8 };
+enum { PANEL_ROWS = 16, PANEL_QUAD = 4 };
 
 struct panel {
     int groups;
     int group;           /* columns per scale, = the padded columns when there is one a row */
-    int columns;         /* padded to PANEL_COLUMNS */
-    size_t step_bytes;   /* codes of PANEL_COLUMNS columns */
+    int columns;         /* padded to whole steps */
+    int step_columns;
+    size_t step_bytes;
     size_t scale_offset; /* from the panel's begin */
-    size_t scale_bytes;  /* of one group */
+    size_t scale_bytes;  /* of one group, shifts included */
+    size_t shift_offset; /* from a group's scales to its shifts */
     size_t bytes;        /* from one panel to the next */
 };
 
-static inline int panel_offset(int bits) { return 1 << (bits - 1); }
+static inline int panel_step_columns(enum format format)
+{
+    switch (format) {
+    case FORMAT_INT2:
+    case FORMAT_TERN: return 16;
+    case FORMAT_INT3:
+    case FORMAT_BIN: return 32;
+    default: return 8;
+    }
+}
 
-static inline struct panel panel_layout(int bits, int k, int group)
+/* What is added to a code to make it unsigned. */
+static inline int panel_offset(enum format format)
+{
+    return format == FORMAT_INT8 ? 128 : -formats[format].qmin;
+}
+
+/* pot4's codes by nibble; nibble 8 is never written. */
+extern const int8_t panel_pot4[16];
+
+static inline struct panel panel_layout(enum format format, int k, int group, bool shift)
 {
     struct panel p;
-    p.columns = (int)round_up((size_t)k, PANEL_COLUMNS);
+    p.step_columns = panel_step_columns(format);
+    p.columns = (int)round_up((size_t)k, (size_t)p.step_columns);
     p.groups = qlinear_groups(k, group);
     p.group = group ? group : p.columns;
-    p.step_bytes = (size_t)(PANEL_ROWS * PANEL_COLUMNS * bits / 8);
-    p.scale_offset = (size_t)(p.columns / PANEL_COLUMNS) * p.step_bytes;
-    p.scale_bytes = PANEL_ROWS * (group ? sizeof(uint16_t) : sizeof(float));
+    p.step_bytes = (size_t)(PANEL_ROWS * p.step_columns * formats[format].bits / 8);
+    p.scale_offset = (size_t)(p.columns / p.step_columns) * p.step_bytes;
+    p.shift_offset = PANEL_ROWS * (group ? sizeof(uint16_t) : sizeof(float));
+    p.scale_bytes = p.shift_offset * (shift ? 2 : 1);
     p.bytes = round_up(p.scale_offset + (size_t)p.groups * p.scale_bytes, 64);
     return p;
 }
@@ -54,13 +81,23 @@ static inline struct panel panel_layout(int bits, int k, int group)
 /* Steps in group g: the last one may be short. */
 static inline int panel_steps(const struct panel *p, int g)
 {
-    return min_int(p->group, p->columns - g * p->group) / PANEL_COLUMNS;
+    return min_int(p->group, p->columns - g * p->group) / p->step_columns;
 }
 
 /* The panel that holds row n, n a multiple of PANEL_ROWS. */
 static inline const uint8_t *panel_at(const struct panel *p, const void *w, int n)
 {
     return (const uint8_t *)w + (size_t)(n / PANEL_ROWS) * p->bytes;
+}
+
+/* The first step of group g, and its scales; its shifts stand shift_offset behind them. */
+static inline const uint8_t *panel_step(const struct panel *p, const uint8_t *panel, int g)
+{
+    return panel + (size_t)g * (size_t)(p->group / p->step_columns) * p->step_bytes;
+}
+static inline const uint8_t *panel_scale(const struct panel *p, const uint8_t *panel, int g)
+{
+    return panel + p->scale_offset + (size_t)g * p->scale_bytes;
 }
 
 /* Ahead of a loop over an array of accumulators: only unrolled whole, and early, does the array become registers. */

@@ -32,7 +32,7 @@ AVX2_INLINE void avx2_tile(const uint8_t *step, size_t bytes, int steps, const i
     PANEL_UNROLL
     for (int t = 0; t < T; t++)
         acc[t][0] = acc[t][1] = _mm256_setzero_si256();
-    for (; steps > 0; steps--, step += bytes, x += PANEL_COLUMNS) {
+    for (; steps > 0; steps--, step += bytes, x += 8) {
         for (size_t line = 0; line < bytes; line += 64)
             _mm_prefetch((const char *)step + AVX2_AHEAD + line, _MM_HINT_T1);
         multiply(step, x, ldx, acc, T);
@@ -101,9 +101,9 @@ static inline void avx2_block(const struct gemm_args *a, const struct panel *p, 
 }
 
 /* Tokens in blocks whose x stays in the L2 cache, within them every panel, within that up to four tokens. */
-static inline void avx2_gemm(const struct gemm_args *a, int bits, int offset, avx2_tile_fn *const tiles[AVX2_TOKENS])
+static inline void avx2_gemm(const struct gemm_args *a, enum format format, int offset, avx2_tile_fn *const tiles[AVX2_TOKENS])
 {
-    struct panel p = panel_layout(bits, a->k, a->group);
+    struct panel p = panel_layout(format, a->k, a->group, a->shift);
     int most = max_int(AVX2_X_BYTES / a->ldx / AVX2_TOKENS, 1) * AVX2_TOKENS;
     for (int i0 = 0; i0 < a->m; i0 += most)
         for (int n = a->n0; n < a->n1; n += PANEL_ROWS)

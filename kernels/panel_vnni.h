@@ -55,7 +55,7 @@ VNNI_INLINE __m512i vnni_stream(const uint8_t *step, size_t bytes, int steps, co
 {
     __m512i acc0 = _mm512_setzero_si512(), acc1 = acc0, acc2 = acc0, acc3 = acc0, lo, hi;
     int j = 0;
-    for (; j + 2 <= steps; j += 2, step += 2 * bytes, x += 2 * PANEL_COLUMNS) {
+    for (; j + 2 <= steps; j += 2, step += 2 * bytes, x += 2 * 8) {
         for (size_t line = 0; line < 2 * bytes; line += 64)
             _mm_prefetch((const char *)step + VNNI_AHEAD + line, _MM_HINT_T1);
         read(step, &lo, &hi);
@@ -117,7 +117,7 @@ VNNI_INLINE void vnni_tile(const struct vnni_piece *v, int offset, vnni_read *re
         PANEL_UNROLL
         for (int b = 0; b < P; b++)
             acc[t][b] = _mm512_set1_epi32(-offset * v->x_sum[(size_t)t * v->groups]);
-    for (int j = v->steps; j > 0; j--, step += v->step_bytes, x += PANEL_COLUMNS) {
+    for (int j = v->steps; j > 0; j--, step += v->step_bytes, x += 8) {
         PANEL_UNROLL
         for (int b = 0; b < P; b++)
             read(step + (size_t)b * v->panel_bytes, &lo[b], &hi[b]);
@@ -180,7 +180,7 @@ static inline void vnni_block(const struct gemm_args *a, const struct panel *p, 
             v.scale[b] = vnni_scale(p, panel + (size_t)b * p->bytes, a->group != 0, g);
         tile(&v);
         v.step += (size_t)v.steps * p->step_bytes;
-        v.x += v.steps * PANEL_COLUMNS;
+        v.x += v.steps * 8;
         v.x_sum++;
     }
     for (int t = 0; t < T; t++)

@@ -69,7 +69,7 @@ static enum status open_linears(struct infer *s, struct err *e)
 {
     size_t n = (size_t)s->c.layers * LIN_COUNT;
     int widest = max_int(s->c.dim, s->c.ffn);
-    const struct kernel *f32 = kernel_best(FORMAT_F32, 0, e);
+    const struct kernel *f32 = kernel_best(FORMAT_F32, ACT_F32, 0, false, e);
     struct qlinear head = {.rows = s->c.vocab, .cols = s->c.dim, .format = FORMAT_F32, .dense = s->w->head, .act_gain = 1};
     s->linear = mem_alloc(n, sizeof *s->linear);
     if (!f32)
@@ -79,8 +79,8 @@ static enum status open_linears(struct infer *s, struct err *e)
     enum status st = linear_open(&s->head, &head, f32, e);
     for (size_t i = 0; st == ST_OK && i < n; i++)
         st = linear_open(&s->linear[i], &s->q->linear[i], s->kernel, e);
-    if (st == ST_OK && s->kernel->act == ACT_INT8)
-        st = acts_reserve(&s->acts, s->max_chunk, widest, s->q->spec.group ? s->q->spec.group : widest, e);
+    if (st == ST_OK)
+        st = acts_reserve(&s->acts, s->kernel->act, s->max_chunk, widest, s->q->spec.group ? s->q->spec.group : widest, e);
     return st;
 }
 
@@ -88,7 +88,7 @@ enum status infer_open(struct infer **out, const struct qmodel *q, const struct 
                        int max_chunk, struct par *p, struct err *e)
 {
     *out = NULL;
-    if (!kernel && !(kernel = kernel_best(q->spec.format, q->spec.group, e)))
+    if (!kernel && !(kernel = kernel_best(q->spec.format, kernel_act(q->spec.format), q->spec.group, false, e)))
         return ST_EUNSUPPORTED;
     const struct blas *blas = blas_get(e);
     if (!blas)

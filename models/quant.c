@@ -38,15 +38,10 @@ float scale_absmax(const float *w, int n, int qmax)
     return max / (float)qmax;
 }
 
-void encode_group(int8_t *codes, const float *w, int n, float scale, int qmax)
+void encode_group(int8_t *codes, const float *w, int n, float scale, enum format format)
 {
-    float limit = (float)qmax;
-    if (!(scale > 0)) {
-        memset(codes, 0, (size_t)n);
-        return;
-    }
     for (int i = 0; i < n; i++)
-        codes[i] = (int8_t)round_even(clamp_float(w[i] / scale, -limit, limit));
+        codes[i] = format_nearest(format, scale > 0 ? w[i] / scale : 0);
 }
 
 struct encode_job {
@@ -70,7 +65,7 @@ static void encode_rows(void *ctx, int thread, int threads)
             if (plane->group)
                 s = fp16_round(s);
             plane->scale[(size_t)r * (size_t)groups + (size_t)g] = s;
-            encode_group(plane->codes + at, j->w + at, n, s, qmax);
+            encode_group(plane->codes + at, j->w + at, n, s, plane->format);
         }
     }
 }

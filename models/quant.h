@@ -48,7 +48,7 @@ typedef float scale_rule(const float *w, int n, int qmax);
 /* Encodes with rule, group by group: scale = rule (rounded to fp16 where the format stores it so), code = clip(round-half-even(w / scale)). */
 void encode_groups(struct qlinear *out, const float *w, struct par *p, scale_rule *rule);
 /* One group: scale already as stored. */
-void encode_group(int8_t *codes, const float *w, int n, float scale, int qmax);
+void encode_group(int8_t *codes, const float *w, int n, float scale, enum format format);
 float scale_absmax(const float *w, int n, int qmax);
 
 /* Half to even without a call: adding 1.5 * 2^23 leaves no bits below one. |x| < 2^22. */

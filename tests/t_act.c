@@ -149,14 +149,14 @@ static void test_set(void **state)
         struct par *p = NULL;
         struct acts a = {0};
         assert_int_equal(par_open(&p, threads, &e), ST_OK);
-        assert_int_equal(acts_reserve(&a, 70, 1024, 16, &e), ST_OK);
+        assert_int_equal(acts_reserve(&a, ACT_INT8, 70, 1024, 16, &e), ST_OK);
         const void *held[] = {a.q, a.scale, a.sum};
         for (size_t i = 0; i < sizeof ks / sizeof *ks; i++)
             for (int m = 1; m <= 70; m += 23) {
                 check_set(&a, p, m, ks[i], 16, &r);
                 check_set(&a, NULL, m, ks[i], 0, &r);
             }
-        assert_int_equal(acts_reserve(&a, 3, 100, 32, &e), ST_OK); /* smaller: keeps what it has */
+        assert_int_equal(acts_reserve(&a, ACT_INT8, 3, 100, 32, &e), ST_OK); /* smaller: keeps what it has */
         assert_true(held[0] == a.q && held[1] == a.scale && held[2] == a.sum);
         acts_free(&a);
         acts_free(&a);

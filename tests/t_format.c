@@ -18,8 +18,11 @@ static void test_names(void **state)
     for (int f = 0; f < FORMAT_COUNT; f++) {
         assert_non_null(formats[f].title);
         assert_ptr_equal(format_find(formats[f].name), &formats[f]);
-        if (formats[f].qmax) /* symmetric: one code is given up */
-            assert_int_equal(formats[f].qmax, (1 << (formats[f].bits - 1)) - 1);
+        int held = 0;
+        for (int code = -200; code <= 200; code++)
+            held += format_holds((enum format)f, code);
+        assert_true(held <= (formats[f].qmax ? 1 << formats[f].bits : 0));
+        assert_true(formats[f].qmax == 0 || (format_holds((enum format)f, formats[f].qmax) && format_holds((enum format)f, formats[f].qmin)));
     }
     assert_null(format_find("int5"));
     assert_null(format_find(""));
@@ -73,6 +76,12 @@ static void test_bytes(void **state)
         {FORMAT_INT8, 3, 5, 4, 3 * 5 + 3 * 2 * 2},
         {FORMAT_INT4, 3, 5, 0, 3 * 3 + 3 * 4},
         {FORMAT_INT4, 2, 128, 32, 2 * 64 + 2 * 4 * 2},
+        {FORMAT_BF16, 3, 5, 0, 30},
+        {FORMAT_INT3, 2, 5, 0, 2 * 2 + 2 * 4},
+        {FORMAT_INT2, 2, 9, 0, 2 * 3 + 2 * 4},
+        {FORMAT_TERN, 1, 2048, 0, 512 + 4}, /* 2.016 bits a weight */
+        {FORMAT_BIN, 2, 9, 0, 2 * 2 + 2 * 4},
+        {FORMAT_POT4, 2, 128, 32, 2 * 64 + 2 * 4 * 2},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct qlinear q = {.rows = rows[i].rows, .cols = rows[i].cols, .format = rows[i].format};

@@ -27,11 +27,32 @@ struct problem {
     int m, n, k, group, ldx, ldy;
     enum fill fill;
     struct qlinear q;
-    float *dense, *x, *y, *expected;
+    float *dense, *w, *x, *y, *expected; /* w: dequantized */
     float *x_memory;
 };
 
 static struct par *teams[MAX_THREADS + 1];
+
+/* Room for whatever a kernel eats: bf16 is the widest, int8 has sums. */
+static enum status reserve(struct acts *a, int m, int k, int group, struct err *e)
+{
+    enum status s = acts_reserve(a, ACT_BF16, m, k, group, e);
+    return s ? s : acts_reserve(a, ACT_INT8, m, k, group, e);
+}
+
+/* Any code that the format holds; the extremes for the other fills. */
+static int8_t code(enum format format, enum fill fill, struct rng *r)
+{
+    int low = formats[format].qmin, high = formats[format].qmax, c;
+    if (fill == FILL_LARGEST)
+        return (int8_t)low;
+    if (fill == FILL_SIGNS)
+        return (int8_t)(rng_u64(r) >> 63 ? low : high);
+    do
+        c = (int)rng_below(r, (uint32_t)(high - low + 1)) + low;
+    while (!format_holds(format, c));
+    return (int8_t)c;
+}
 
 static float sign(struct rng *r) { return rng_u64(r) >> 63 ? -1.0f : 1.0f; }
 
@@ -42,13 +63,13 @@ static void fill_weights(struct problem *p, struct rng *r)
     for (size_t i = 0; i < count && !qmax; i++)
         p->dense[i] = p->fill == FILL_LARGEST ? 1.0f : rng_normal(r);
     for (size_t i = 0; i < count && qmax; i++)
-        p->q.plane.codes[i] = (int8_t)(p->fill == FILL_RANDOM    ? (int)rng_below(r, (uint32_t)(2 * qmax + 1)) - qmax
-                                       : p->fill == FILL_LARGEST ? qmax
-                                                                 : (int)sign(r) * qmax);
+        p->q.plane.codes[i] = code(p->format, p->fill, r);
     size_t scales = (size_t)p->n * (size_t)qlinear_groups(p->k, p->group);
     for (size_t i = 0; i < scales && qmax; i++) {
         float scale = rng_below(r, 9) == 0 ? 1e-6f * rng_uniform(r) : rng_normal(r); /* some are subnormal in fp16 */
         p->q.plane.scale[i] = p->group ? fp16_round(scale) : scale;
+        if (p->q.plane.shift)
+            p->q.plane.shift[i] = fp16_round(rng_normal(r));
     }
 }
 
@@ -70,6 +91,8 @@ static void problem_open(struct problem *p, enum format format, int m, int n, in
     p->fill = fill;
     if (formats[format].qmax) {
         assert_int_equal(qlinear_alloc(&p->q, format, n, k, group, &e), ST_OK);
+        if (n % 2)
+            assert_int_equal(qlinear_alloc_shift(&p->q, &e), ST_OK);
         p->q.act_gain = m % 2 ? 1.0f : 1.0625f;
     } else {
         p->dense = mem_alloc((size_t)n * (size_t)k, sizeof *p->dense);
@@ -79,15 +102,17 @@ static void problem_open(struct problem *p, enum format format, int m, int n, in
     p->x = p->x_memory + 1; /* not aligned */
     p->y = mem_alloc((size_t)(m + 2) * (size_t)p->ldy, sizeof *p->y);
     p->expected = mem_alloc((size_t)m * (size_t)n, sizeof *p->expected);
-    assert_true(p->x_memory && p->y && p->expected);
+    p->w = mem_alloc((size_t)n * (size_t)k, sizeof *p->w);
+    assert_true(p->x_memory && p->y && p->expected && p->w);
     fill_weights(p, r);
+    qlinear_dequantize(&p->q, p->w);
     fill_x(p, r);
-    kernel_oracle(&p->q, p->x, m, p->ldx, p->expected, n);
 }
 
 static void problem_close(struct problem *p)
 {
     mem_free(p->dense);
+    mem_free(p->w);
     mem_free(p->x_memory);
     mem_free(p->y);
     mem_free(p->expected);
@@ -96,20 +121,20 @@ static void problem_close(struct problem *p)
 }
 
 /* Any order of k additions and k products errs by at most k u / (1 - k u) of the sum of sizes, u = 2^-24; the oracle
- * rounds once. */
+ * rounds once. 1.01: sizes are those of the operands before their rounding to bf16. */
 static float float_bound(const struct problem *p, int i, int n)
 {
     double size = 0;
     for (int j = 0; j < p->k; j++)
-        size += fabs((double)p->x[(size_t)i * (size_t)p->ldx + (size_t)j] * (double)p->dense[(size_t)n * (size_t)p->k + (size_t)j]);
+        size += fabs((double)p->x[(size_t)i * (size_t)p->ldx + (size_t)j] * (double)p->w[(size_t)n * (size_t)p->k + (size_t)j]);
     double ku = (p->k + 1) * 0x1p-24;
-    return (float)(size * ku / (1 - ku) * (1 + 0x1p-20) + 0x1p-126);
+    return (float)(1.01 * size * ku / (1 - ku) + 0x1p-126);
 }
 
-static bool right(const struct problem *p, int i, int n, float y)
+static bool right(const struct problem *p, enum act act, int i, int n, float y)
 {
     float expected = p->expected[(size_t)i * (size_t)p->n + (size_t)n];
-    if (formats[p->format].qmax)
+    if (act == ACT_INT8)
         return memcmp(&y, &expected, sizeof y) == 0;
     return fabsf(y - expected) <= float_bound(p, i, n);
 }
@@ -120,7 +145,7 @@ static void check_y(const struct problem *p, const struct kernel *k, int threads
         for (int n = 0; n < p->ldy; n++) {
             float y = p->y[(size_t)(i + 1) * (size_t)p->ldy + (size_t)n];
             bool inside = i >= 0 && i < p->m && n < p->n;
-            if (inside ? right(p, i, n, y) : memcmp(&y, &poison, sizeof y) == 0)
+            if (inside ? right(p, k->act, i, n, y) : memcmp(&y, &poison, sizeof y) == 0)
                 continue;
             fail_msg("seed %d isa %s: kernel=%s m=%d n=%d k=%d group=%d threads=%d fill=%s: y[%d][%d] = %.9g %s %.9g", SEED,
                      cpu_level(), k->name, p->m, p->n, p->k, p->group, threads, fill_names[p->fill], i, n, (double)y,
@@ -152,11 +177,23 @@ static bool runs_here(const struct kernel *k)
     return !why[0];
 }
 
-static void run_all(const struct problem *p, struct acts *a, int threads)
+static void run_all(struct problem *p, struct acts *a, int threads)
 {
-    for (int i = 0; kernels[i]; i++)
-        if (kernels[i]->format == p->format && runs_here(kernels[i]))
-            run(p, kernels[i], a, threads);
+    for (enum act act = 0; act < ACT_COUNT; act++) {
+        float gain = p->q.act_gain;
+        p->q.act_gain = act == ACT_INT8 ? gain : 1.0f;
+        bool asked = false;
+        for (int i = 0; kernels[i]; i++) {
+            const struct kernel *k = kernels[i];
+            if (k->format != p->format || k->act != act || !runs_here(k) || p->group % k->k_step || (p->q.plane.shift && !k->shift))
+                continue;
+            if (!asked)
+                kernel_oracle(&p->q, act, p->x, p->m, p->ldx, p->expected, p->n);
+            asked = true;
+            run(p, k, a, threads);
+        }
+        p->q.act_gain = gain;
+    }
 }
 
 static void shape(struct acts *a, enum format format, int m, int n, int k, int group, int turn, struct rng *r)
@@ -174,7 +211,7 @@ static void test_shapes(void **state)
     struct rng r;
     int turn = 0;
     rng_seed(&r, SEED);
-    assert_int_equal(acts_reserve(&a, 37, 1000, 32, &e), ST_OK);
+    assert_int_equal(reserve(&a, 37, 1000, 32, &e), ST_OK);
     for (int i = 0; kernels[i]; i++) {
         char why[512];
         kernel_reason(kernels[i], why, sizeof why);
@@ -197,7 +234,7 @@ static void test_tokens(void **state)
     struct err e = {0};
     struct rng r;
     rng_seed(&r, SEED);
-    assert_int_equal(acts_reserve(&a, 64, 65536, 64, &e), ST_OK);
+    assert_int_equal(reserve(&a, 64, 65536, 64, &e), ST_OK);
     for (int f = 0; f < FORMAT_COUNT; f++) {
         for (int m = 1; m <= 27; m++)
             shape(&a, (enum format)f, m, 48, 136, formats[f].qmax && m % 2 ? 64 : 0, m, &r);
@@ -212,7 +249,7 @@ static void test_every_level(void **state)
     struct err e = {0};
     struct rng r;
     rng_seed(&r, SEED);
-    assert_int_equal(acts_reserve(&a, 13, 200, 32, &e), ST_OK);
+    assert_int_equal(reserve(&a, 13, 200, 32, &e), ST_OK);
     for (int i = 0; i < COUNT(levels); i++) {
         struct err why = {0};
         if (cpu_set_level(levels[i], &why) != ST_OK) {
@@ -236,9 +273,9 @@ static void test_widest(void **state)
     struct err e = {0};
     struct rng r;
     rng_seed(&r, SEED);
-    assert_int_equal(acts_reserve(&a, 2, KERNEL_MAX_COLUMNS, 128, &e), ST_OK);
-    for (int f = FORMAT_INT8; f < FORMAT_COUNT; f++)
-        for (int m = 1; m <= 2; m++)
+    assert_int_equal(reserve(&a, 2, KERNEL_MAX_COLUMNS, 128, &e), ST_OK);
+    for (int f = 0; f < FORMAT_COUNT; f++)
+        for (int m = 1; formats[f].qmax && m <= 2; m++)
             for (int turn = 0; turn < FILL_COUNT; turn++)
                 shape(&a, (enum format)f, m, 17, KERNEL_MAX_COLUMNS, m % 2 ? 0 : 128, turn, &r);
     acts_free(&a);
@@ -251,7 +288,7 @@ static void test_not_finite(void **state)
     struct err e = {0};
     struct rng r;
     rng_seed(&r, SEED);
-    assert_int_equal(acts_reserve(&a, 3, 40, 0, &e), ST_OK);
+    assert_int_equal(reserve(&a, 3, 40, 0, &e), ST_OK);
     for (int i = 0; kernels[i]; i++) {
         if (!runs_here(kernels[i]) || kernels[i]->act != ACT_INT8)
             continue;
@@ -278,7 +315,9 @@ static void test_table(void **state)
         size_t prefix = strlen(formats[k->format].name);
         assert_ptr_equal(kernel_find(k->name), k);
         assert_non_null(k->title);
-        assert_true(strncmp(k->name, formats[k->format].name, prefix) == 0 && k->name[prefix] == '_');
+        assert_true(strncmp(k->name, formats[k->format].name, prefix) == 0);
+        bool a16 = formats[k->format].qmax && k->act == ACT_BF16;
+        assert_true(strncmp(k->name + prefix, a16 ? "a16_" : "_", a16 ? 4 : 1) == 0);
         assert_true(k->n_step > 0 && k->k_step > 0);
         assert_true(k->absent ? k->gemm == NULL : k->gemm && k->pack && k->packed_size);
     }
@@ -293,9 +332,10 @@ static void test_best(void **state)
         if (cpu_set_level(levels[i], &e) != ST_OK)
             continue;
         for (int f = 0; f < FORMAT_COUNT; f++) {
-            const struct kernel *best = kernel_best((enum format)f, 32, &e), *last = NULL;
+            enum act act = kernel_act((enum format)f);
+            const struct kernel *best = kernel_best((enum format)f, act, 32, formats[f].qmax != 0, &e), *last = NULL;
             for (int k = 0; kernels[k]; k++)
-                if (kernels[k]->format == (enum format)f && runs_here(kernels[k]))
+                if (kernels[k]->format == (enum format)f && kernels[k]->act == act && kernels[k]->shift == (formats[f].qmax != 0) && runs_here(kernels[k]))
                     last = kernels[k];
             assert_non_null(best);
             assert_ptr_equal(best, last);
@@ -308,7 +348,7 @@ static void test_best(void **state)
     }
     cpu_set_mask(UINT32_MAX);
     struct err e = {0};
-    assert_null(kernel_best(FORMAT_INT4, 12, &e));
+    assert_null(kernel_best(FORMAT_INT4, ACT_INT8, 12, false, &e));
     assert_int_equal(e.status, ST_EUNSUPPORTED);
     assert_non_null(strstr(e.text, "multiple of 8"));
 }
@@ -331,9 +371,9 @@ static void test_refusals(void **state)
     float w[4] = {0};
     assert_int_equal(qlinear_alloc(&q, FORMAT_INT4, 3, 40, 32, &e), ST_OK);
     refuse(&q, "int8_scalar", ST_EUSAGE, "not int4");
+    q.plane.codes[45] = -9;
+    refuse(&q, "int4_scalar", ST_EUSAGE, "code -9 at row 1, column 5");
     q.plane.codes[45] = -8;
-    refuse(&q, "int4_scalar", ST_EUSAGE, "code -8 at row 1, column 5");
-    q.plane.codes[45] = -7;
     q.plane.scale[3] = 0.1f;
     refuse(&q, "int4_scalar", ST_EUSAGE, "row 1, group 1");
     q.plane.scale[3] = fp16_round(0.1f);
