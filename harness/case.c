@@ -51,6 +51,10 @@ static const char *value_method(const struct work *w, int i) { return quantizers
 static const char *value_format(const struct work *w, int i) { return i < FORMAT_COUNT ? formats[i].name : NULL; }
 static const char *value_kernel(const struct work *w, int i) { return kernels[i] ? kernels[i]->name : NULL; }
 static const char *value_gamma(const struct work *w, int i) { return listed(gamma_names, GAMMA_COUNT, i); }
+static const char *const zero_points[] = {"off", "on"};
+static const char *const integer_acts[] = {"int8", "bf16"};
+static const char *value_zero_point(const struct work *w, int i) { return listed(zero_points, 2, i); }
+static const char *value_act(const struct work *w, int i) { return listed(integer_acts, 2, i); }
 static const char *value_gamma_on(const struct work *w, int i) { return listed(gamma_on_names, GAMMA_ON_COUNT, i); }
 
 static const char *value_tune(const struct work *w, int i)
@@ -86,7 +90,8 @@ static const struct vocabulary {
     const char *(*word)(const struct work *w, int i);
 } vocabularies[] = {
     {"work", value_work},         {"op", value_op},       {"tune", value_tune},         {"method", value_method},
-    {"format", value_format},     {"gamma", value_gamma}, {"gamma_on", value_gamma_on}, {"kernel", value_kernel},
+    {"format", value_format},     {"zero_point", value_zero_point}, {"act", value_act},
+    {"gamma", value_gamma}, {"gamma_on", value_gamma_on}, {"kernel", value_kernel},
     {"acts", value_acts},         {"cache", value_cache},
 };
 
@@ -363,6 +368,8 @@ static const struct relevance {
 } relevances[] = {
     {"method", float_format},
     {"group", float_format},
+    {"zero_point", float_format},
+    {"act", float_format},
     {"gamma", float_format},
     {"acts", float_format},
     {"gamma_on", no_gamma}, /* after gamma: off for float formats too */
@@ -379,16 +386,22 @@ static void drop_irrelevant(struct bench_case *c)
 }
 
 /* A kernel that is spelled out says which format it takes; one that contradicts the format is a mistake, not a skip. */
-static enum status match_format(struct bench_case *c, struct err *e)
+static enum status match_one(struct bench_case *c, const char *axis, const char *takes, struct err *e)
+{
+    if (!c->has[axis_must(axis)])
+        return case_set(c, axis, takes, e);
+    if (case_is(c, axis, takes))
+        return ST_OK;
+    return fail(e, ST_EUSAGE, "kernel %s takes %s %s, not %s", case_text(c, "kernel"), axis, takes, case_text(c, axis));
+}
+
+static enum status match_kernel(struct bench_case *c, struct err *e)
 {
     const struct kernel *k = c->has[axis_must("kernel")] ? kernel_find(case_text(c, "kernel")) : NULL;
     if (!k || !work_reads(c->work, axis_must("kernel")) || !work_reads(c->work, axis_must("format")))
         return ST_OK;
-    if (!c->has[axis_must("format")])
-        return case_set(c, "format", formats[k->format].name, e);
-    if (case_is(c, "format", formats[k->format].name))
-        return ST_OK;
-    return fail(e, ST_EUSAGE, "kernel %s takes format %s, not %s", k->name, formats[k->format].name, case_text(c, "format"));
+    enum status s = match_one(c, "format", formats[k->format].name, e);
+    return s == ST_OK && formats[k->format].qmax ? match_one(c, "act", act_names[k->act], e) : s;
 }
 
 static enum status fill_defaults(struct bench_case *c, struct err *e)
@@ -426,7 +439,9 @@ static enum status resolve_kernel(struct bench_case *c, struct err *e)
     if (!k) {
         const struct format_info *f = format_find(case_text(c, "format"));
         assert(f);
-        k = kernel_best((enum format)(f - formats), kernel_act((enum format)(f - formats)), group, false, &why);
+        bool weight_only = f->qmax && case_is(c, "act", "bf16");
+        enum act act = weight_only ? ACT_BF16 : kernel_act((enum format)(f - formats));
+        k = kernel_best((enum format)(f - formats), act, group, f->qmax && case_is(c, "zero_point", "on"), &why);
         if (!k)
             skip(c, why.text);
         return k ? case_set(c, "kernel", k->name, e) : ST_OK;
@@ -485,7 +500,7 @@ enum status case_resolve(struct bench_case *c, struct err *e)
     enum status s;
     char threads[16];
     c->skip[0] = 0;
-    if ((s = match_format(c, e)) != ST_OK || (s = fill_defaults(c, e)) != ST_OK)
+    if ((s = match_kernel(c, e)) != ST_OK || (s = fill_defaults(c, e)) != ST_OK)
         return s;
     drop_irrelevant(c);
     if (c->has[axis_must("threads")] && case_int(c, "threads") == 0) {

@@ -38,8 +38,8 @@ static void need_of(const struct bench_case *c, char *buf, size_t n)
     const struct settings *s = &c->settings;
     int used = snprintf(buf, n, "%s|%s|%ld|%ld", case_text(c, "model"), s->train_text, s->train_tokens, s->train_seed);
     if (model_qat(c))
-        snprintf(buf + used, n - (size_t)used, "|%s|%s|%ld|%ld|%ld", case_text(c, "method"), case_text(c, "format"), case_int(c, "group"),
-                 case_int(c, "tune_tokens"), case_int(c, "seed"));
+        snprintf(buf + used, n - (size_t)used, "|%s|%s|%ld|%s|%s|%ld|%ld", case_text(c, "method"), case_text(c, "format"), case_int(c, "group"),
+                 case_text(c, "zero_point"), case_text(c, "act"), case_int(c, "tune_tokens"), case_int(c, "seed"));
     else if (case_is(c, "tune", "float"))
         snprintf(buf + used, n - (size_t)used, "|float|%ld|%ld", case_int(c, "tune_tokens"), case_int(c, "seed"));
 }

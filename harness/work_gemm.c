@@ -21,6 +21,7 @@ struct job {
     const struct kernel *kernel;
     struct par *par;
     int m, n, k, group;
+    bool zero_point;
     bool quantize;          /* x is quantized in every pass */
     struct linear *copies;  /* owned, (n_copies): the same weights in different places */
     long n_copies, next;
@@ -34,6 +35,8 @@ struct job {
 enum { DIMENSION_MAX = 1 << 24 };
 
 static bool integer(const struct kernel *k) { return formats[k->format].qmax != 0; }
+/* f32 kernels read the float weights where they are; all others pack them. */
+static bool packs(const struct kernel *k) { return k->format != FORMAT_F32; }
 
 static enum status check_sizes(const struct bench_case *c, struct err *e)
 {
@@ -77,6 +80,8 @@ static void draw_codes(struct qlinear *q, struct rng *rng)
     for (size_t i = 0; i < scales; i++) {
         float scale = step * (0.5f + rng_uniform(rng));
         q->plane.scale[i] = q->plane.group ? fp16_round(scale) : scale;
+        if (q->plane.shift)
+            q->plane.shift[i] = fp16_round(scale * (2 * rng_uniform(rng) - 1));
     }
 }
 
@@ -101,7 +106,7 @@ static long copies_wanted(const struct bench_case *c, size_t bytes)
 static enum status check_memory(const struct job *j, size_t bytes, struct err *e)
 {
     double have = (double)host_memory_available(""), m = j->m, n = j->n, k = j->k;
-    double need = (double)bytes * (double)j->n_copies + n * k + 4 * m * (n + k) + (integer(j->kernel) ? m * k : 0);
+    double need = (double)bytes * (double)j->n_copies + n * k + 4 * m * (n + k) + (packs(j->kernel) ? 2 * m * k : 0);
     if (have == 0 || need <= have)
         return ST_OK;
     return fail(e, ST_ENOMEM, "%s: needs %.0f MiB (%ld copies of the weights, %zu bytes each), but only %.0f MiB of memory are available",
@@ -114,7 +119,7 @@ static enum status no_memory(const struct job *j, struct err *e)
 }
 
 /* Packs once; the other copies are copies. */
-static enum status pack_integer(struct job *j, const struct qlinear *q, struct err *e)
+static enum status pack_copies(struct job *j, const struct qlinear *q, struct err *e)
 {
     enum status s = linear_open(&j->copies[0], q, j->kernel, e);
     if (s != ST_OK)
@@ -169,17 +174,21 @@ static enum status choose_outputs(struct job *j, struct rng *rng, struct err *e)
     return r->token && r->row && r->want && r->slack ? ST_OK : no_memory(j, e);
 }
 
-/* The chosen rows of q as a layer of their own. dense: room for them where q is float. */
+/* The chosen rows of q as a layer of their own. dense: room for them, used where q is float. */
 static enum status gather_rows(struct qlinear *out, float *dense, const struct qlinear *q, const struct reference *r, struct err *e)
 {
     size_t cols = (size_t)q->cols, groups = (size_t)qlinear_groups(q->cols, q->plane.group);
-    *out = (struct qlinear){.rows = r->rows, .cols = q->cols, .format = q->format, .dense = dense, .act_gain = 1};
-    for (int i = 0; dense && i < r->rows; i++)
+    *out = (struct qlinear){.rows = r->rows, .cols = q->cols, .format = q->format, .dense = q->dense ? dense : NULL, .act_gain = 1};
+    for (int i = 0; q->dense && i < r->rows; i++)
         memcpy(dense + (size_t)i * cols, q->dense + (size_t)r->row[i] * cols, cols * sizeof *dense);
-    if (dense)
+    if (q->dense)
         return ST_OK;
     enum status s = qlinear_alloc(out, q->format, r->rows, q->cols, q->plane.group, e);
+    if (s == ST_OK && q->plane.shift)
+        s = qlinear_alloc_shift(out, e);
     for (int i = 0; s == ST_OK && i < r->rows; i++) {
+        if (q->plane.shift)
+            memcpy(out->plane.shift + (size_t)i * groups, q->plane.shift + (size_t)r->row[i] * groups, groups * sizeof(float));
         memcpy(out->plane.codes + (size_t)i * cols, q->plane.codes + (size_t)r->row[i] * cols, cols);
         memcpy(out->plane.scale + (size_t)i * groups, q->plane.scale + (size_t)r->row[i] * groups, groups * sizeof(float));
     }
@@ -255,7 +264,7 @@ static void close_job(struct job *j)
 {
     if (!j)
         return;
-    for (long i = 0; j->copies && i < (integer(j->kernel) ? 1 : j->n_copies); i++)
+    for (long i = 0; j->copies && i < (packs(j->kernel) ? 1 : j->n_copies); i++)
         linear_close(&j->copies[i]);
     acts_free(&j->acts);
     mem_free(j->copies);
@@ -285,6 +294,7 @@ static enum status read_case(struct job *j, const struct bench_case *c, struct e
     j->n = (int)case_int(c, "n");
     j->k = (int)case_int(c, "k");
     j->group = integer(j->kernel) ? (int)case_int(c, "group") : 0;
+    j->zero_point = integer(j->kernel) && case_is(c, "zero_point", "on");
     j->quantize = j->kernel->act != ACT_F32 && case_is(c, "acts", "quantize");
     return ST_OK;
 }
@@ -292,8 +302,10 @@ static enum status read_case(struct job *j, const struct bench_case *c, struct e
 static enum status alloc_buffers(struct job *j, const struct bench_case *c, struct err *e)
 {
     /* packed_size looks at the shape alone; a float layer's weights are borrowed, not packed */
-    struct qlinear shape = {.rows = j->n, .cols = j->k, .format = j->kernel->format, .plane = {j->kernel->format, j->group, NULL, NULL}};
-    size_t bytes = integer(j->kernel) ? j->kernel->packed_size(&shape) : qlinear_bytes(&shape);
+    float any;
+    struct qlinear shape = {.rows = j->n, .cols = j->k, .format = j->kernel->format};
+    shape.plane = (struct qplane){.format = shape.format, .group = j->group, .shift = j->zero_point ? &any : NULL};
+    size_t bytes = packs(j->kernel) ? j->kernel->packed_size(&shape) : qlinear_bytes(&shape);
     j->n_copies = copies_wanted(c, bytes);
     enum status s = check_memory(j, bytes, e);
     if (s != ST_OK)
@@ -303,7 +315,7 @@ static enum status alloc_buffers(struct job *j, const struct bench_case *c, stru
     j->x = mem_alloc(m * k, sizeof *j->x);
     j->y = mem_alloc(m * n, sizeof *j->y);
     if (!integer(j->kernel))
-        j->dense = mem_alloc(copies, n * k * sizeof *j->dense);
+        j->dense = mem_alloc(packs(j->kernel) ? 1 : copies, n * k * sizeof *j->dense);
     if (!j->copies || !j->x || !j->y || (!j->dense && !integer(j->kernel)))
         return no_memory(j, e);
     return acts_reserve(&j->acts, j->kernel->act, j->m, j->k, j->group, e);
@@ -318,15 +330,20 @@ static enum status make_layer(struct job *j, uint64_t seed, struct err *e)
     rng_seed(&rng, seed);
     for (size_t i = 0; i < (size_t)j->m * (size_t)j->k; i++)
         j->x[i] = rng_normal(&rng);
-    if (integer(j->kernel) && (s = qlinear_alloc(&q, q.format, j->n, j->k, j->group, e)) != ST_OK)
-        return s;
+    if (integer(j->kernel))
+        s = qlinear_alloc(&q, q.format, j->n, j->k, j->group, e);
+    if (s == ST_OK && j->zero_point)
+        s = qlinear_alloc_shift(&q, e);
+    if (s != ST_OK)
+        goto out;
     if (integer(j->kernel))
         draw_codes(&q, &rng);
     else
         draw_dense(j->dense, (size_t)j->n * (size_t)j->k, j->k, &rng);
-    s = integer(j->kernel) ? pack_integer(j, &q, e) : pack_dense(j, &q, e);
+    s = packs(j->kernel) ? pack_copies(j, &q, e) : pack_dense(j, &q, e);
     if (s == ST_OK)
         s = make_reference(j, &q, &rng, e);
+out:
     qlinear_free(&q);
     return s;
 }
@@ -394,7 +411,7 @@ const struct work work_gemm = {
     .name = "gemm",
     .unit = "pass",
     .title = "one linear layer y = x W^T with random weights, x of m tokens",
-    .axes = "format group kernel m n k acts cache isa threads seed",
+    .axes = "format group zero_point act kernel m n k acts cache isa threads seed",
     .resolve = resolve,
     .open = open_job,
     .check = check,

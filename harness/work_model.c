@@ -45,6 +45,8 @@ enum status model_qspec(const struct bench_case *c, struct qspec *spec, struct e
     if (st == ST_OK)
         st = find_word(gamma_on_names, GAMMA_ON_COUNT, "gamma_on", case_text(c, "gamma_on"), &on, e);
     spec->group = (int)case_int(c, "group");
+    spec->zero_point = case_is(c, "zero_point", "on");
+    spec->weight_only = case_is(c, "act", "bf16");
     spec->gamma = (enum gamma)gamma;
     spec->gamma_on = (enum gamma_on)on;
     return st == ST_OK ? qspec_check(spec, e) : st;

@@ -8,7 +8,7 @@
 #include "work.h"
 #include "zoo.h"
 
-#define MODEL_AXES "model tune tune_tokens method format group gamma gamma_on calib_tokens kernel isa seed threads"
+#define MODEL_AXES "model tune tune_tokens method format group zero_point act gamma gamma_on calib_tokens kernel isa seed threads"
 
 /* A case's model, ready to run. */
 struct model_job {

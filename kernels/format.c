@@ -90,23 +90,35 @@ void qlinear_free(struct qlinear *q)
     *q = (struct qlinear){0};
 }
 
-void qlinear_dequantize(const struct qlinear *q, float *w)
+static void dequantize_row(const struct qlinear *q, int r, float *w)
 {
-    size_t rows = (size_t)q->rows, cols = (size_t)q->cols;
-    if (formats[q->format].qmax == 0) {
-        for (size_t i = 0; i < rows * cols; i++)
-            w[i] = q->format == FORMAT_BF16 ? bf16_round(q->dense[i]) : q->dense[i];
-        return;
+    int groups = qlinear_groups(q->cols, q->plane.group), group = q->plane.group ? q->plane.group : q->cols;
+    const int8_t *codes = q->plane.codes + (size_t)r * (size_t)q->cols;
+    for (int g = 0; g < groups; g++) {
+        size_t slot = (size_t)r * (size_t)groups + (size_t)g;
+        float scale = q->plane.scale[slot], shift = q->plane.shift ? q->plane.shift[slot] : 0.0f;
+        for (int c = g * group; c < min_int((g + 1) * group, q->cols); c++)
+            w[c] = scale * (float)codes[c] + shift;
     }
-    size_t groups = (size_t)qlinear_groups(q->cols, q->plane.group);
-    size_t group = q->plane.group ? (size_t)q->plane.group : cols;
-    for (size_t r = 0; r < rows; r++)
-        for (size_t c = 0; c < cols; c++) {
-            size_t g = r * groups + c / group;
-            float shift = q->plane.shift ? q->plane.shift[g] : 0.0f;
-            w[r * cols + c] = q->plane.scale[g] * (float)q->plane.codes[r * cols + c] + shift;
-        }
 }
+
+static void round_row(const struct qlinear *q, int r, float *w)
+{
+    const float *dense = q->dense + (size_t)r * (size_t)q->cols;
+    for (int c = 0; c < q->cols; c++)
+        w[c] = q->format == FORMAT_BF16 ? bf16_round(dense[c]) : dense[c];
+}
+
+void qlinear_dequantize_rows(const struct qlinear *q, int begin, int end, float *w)
+{
+    for (int r = begin; r < end; r++, w += q->cols)
+        if (formats[q->format].qmax)
+            dequantize_row(q, r, w);
+        else
+            round_row(q, r, w);
+}
+
+void qlinear_dequantize(const struct qlinear *q, float *w) { qlinear_dequantize_rows(q, 0, q->rows, w); }
 
 size_t qlinear_bytes(const struct qlinear *q)
 {

@@ -69,6 +69,8 @@ void qlinear_free(struct qlinear *q);
 
 /* w (rows, cols) = the float weights that q stands for. */
 void qlinear_dequantize(const struct qlinear *q, float *w);
+/* Rows [begin,end) of them: w (end - begin, cols). */
+void qlinear_dequantize_rows(const struct qlinear *q, int begin, int end, float *w);
 
 /* Bytes that a file needs for this layer: packed codes (rows start on a byte) + scales and shifts (fp16 for groups, f32 per row),
  * or 4 a weight for f32, 2 for bf16. */

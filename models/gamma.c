@@ -59,9 +59,12 @@ static void stat_add(struct gamma_stat *s, float gamma, bool defined)
 static void scale_rows(struct qlinear *q, int first, int count, float gamma)
 {
     size_t groups = (size_t)qlinear_groups(q->cols, q->plane.group);
-    float *s = q->plane.scale + (size_t)first * groups;
-    for (size_t i = 0; i < (size_t)count * groups; i++)
-        s[i] = q->plane.group ? fp16_round(s[i] * gamma) : s[i] * gamma;
+    float *parts[] = {q->plane.scale, q->plane.shift}; /* γ (scale * code + shift): it follows the zero point */
+    for (int p = 0; p < 2 && parts[p]; p++) {
+        float *s = parts[p] + (size_t)first * groups;
+        for (size_t i = 0; i < (size_t)count * groups; i++)
+            s[i] = q->plane.group ? fp16_round(s[i] * gamma) : s[i] * gamma;
+    }
 }
 
 enum status gamma_fold_weights(struct qlinear *q, const float *w, enum gamma gamma, struct gamma_stat *stat, struct err *e)

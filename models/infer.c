@@ -88,7 +88,7 @@ enum status infer_open(struct infer **out, const struct qmodel *q, const struct 
                        int max_chunk, struct par *p, struct err *e)
 {
     *out = NULL;
-    if (!kernel && !(kernel = kernel_best(q->spec.format, kernel_act(q->spec.format), q->spec.group, false, e)))
+    if (!kernel && !(kernel = kernel_best(q->spec.format, qspec_act(&q->spec), q->spec.group, q->spec.zero_point, e)))
         return ST_EUNSUPPORTED;
     const struct blas *blas = blas_get(e);
     if (!blas)

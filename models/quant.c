@@ -28,63 +28,112 @@ const struct quantizer *quantizer_find(const char *name)
     return NULL;
 }
 
-float scale_absmax(const float *w, int n, int qmax)
+static float max_abs(const float *w, int n)
 {
     float max = 0;
     for (int i = 0; i < n; i++) {
         float a = fabsf(w[i]);
         max = a > max ? a : max;
     }
-    return max / (float)qmax;
+    return max;
 }
 
-void encode_group(int8_t *codes, const float *w, int n, float scale, enum format format)
+struct grid grid_widest(const float *w, int n, enum format format, bool zero_point)
+{
+    const struct format_info *f = &formats[format];
+    if (!zero_point)
+        return (struct grid){max_abs(w, n) / (float)f->qmax, 0};
+    float lo = w[0], hi = w[0];
+    for (int i = 1; i < n; i++) {
+        lo = w[i] < lo ? w[i] : lo;
+        hi = w[i] > hi ? w[i] : hi;
+    }
+    float scale = (hi - lo) / (float)(f->qmax - f->qmin);
+    return (struct grid){scale, lo - scale * (float)f->qmin};
+}
+
+struct grid grid_rtn(const float *w, int n, enum format format, bool zero_point)
+{
+    double sum = 0;
+    if (format != FORMAT_BIN && format != FORMAT_TERN)
+        return grid_widest(w, n, format, zero_point);
+    for (int i = 0; i < n; i++)
+        sum += (double)fabsf(w[i]);
+    return (struct grid){(float)(sum / n), 0};
+}
+
+static void encode_integers(int8_t *codes, const float *w, int n, struct grid g, float lo, float hi)
 {
     for (int i = 0; i < n; i++)
-        codes[i] = format_nearest(format, scale > 0 ? w[i] / scale : 0);
+        codes[i] = (int8_t)round_even(clamp_float((w[i] - g.shift) / g.scale, lo, hi));
+}
+
+void encode_group(int8_t *codes, const float *w, int n, struct grid g, enum format format, bool zero_point)
+{
+    const struct format_info *f = &formats[format];
+    bool integers = format != FORMAT_BIN && format != FORMAT_POT4;
+    if (integers && g.scale > 0) {
+        encode_integers(codes, w, n, g, (float)(zero_point ? f->qmin : -f->qmax), (float)f->qmax);
+        return;
+    }
+    for (int i = 0; i < n; i++)
+        codes[i] = format_nearest(format, g.scale > 0 ? w[i] / g.scale : 0);
 }
 
 struct encode_job {
     struct qlinear *out;
     const float *w;
-    scale_rule *rule;
+    grid_rule *rule;
 };
+
+static struct grid as_stored(struct grid g, bool grouped)
+{
+    return grouped ? (struct grid){fp16_round(g.scale), fp16_round(g.shift)} : g;
+}
 
 static void encode_rows(void *ctx, int thread, int threads)
 {
     const struct encode_job *j = ctx;
     struct qplane *plane = &j->out->plane;
     int cols = j->out->cols, group = plane->group ? plane->group : cols;
-    int groups = qlinear_groups(cols, plane->group), qmax = formats[plane->format].qmax, begin, end;
+    int groups = qlinear_groups(cols, plane->group), begin, end;
     par_span(j->out->rows, 1, thread, threads, &begin, &end);
     for (int r = begin; r < end; r++) {
-        for (int g = 0; g < groups; g++) {
-            size_t at = (size_t)r * (size_t)cols + (size_t)g * (size_t)group;
-            int n = min_int(group, cols - g * group);
-            float s = j->rule(j->w + at, n, qmax);
-            if (plane->group)
-                s = fp16_round(s);
-            plane->scale[(size_t)r * (size_t)groups + (size_t)g] = s;
-            encode_group(plane->codes + at, j->w + at, n, s, plane->format);
+        for (int i = 0; i < groups; i++) {
+            size_t at = (size_t)r * (size_t)cols + (size_t)i * (size_t)group, slot = (size_t)r * (size_t)groups + (size_t)i;
+            int n = min_int(group, cols - i * group);
+            struct grid g = as_stored(j->rule(j->w + at, n, plane->format, plane->shift), plane->group);
+            plane->scale[slot] = g.scale;
+            if (plane->shift)
+                plane->shift[slot] = g.shift;
+            encode_group(plane->codes + at, j->w + at, n, g, plane->format, plane->shift);
         }
     }
 }
 
-void encode_groups(struct qlinear *out, const float *w, struct par *p, scale_rule *rule)
+void encode_groups(struct qlinear *out, const float *w, struct par *p, grid_rule *rule)
 {
     struct encode_job j = {out, w, rule};
     par_run(p, encode_rows, &j);
 }
 
+enum act qspec_act(const struct qspec *s) { return s->weight_only ? ACT_BF16 : kernel_act(s->format); }
+
 enum status qspec_check(const struct qspec *s, struct err *e)
 {
     bool is_float = formats[s->format].qmax == 0;
-    if (is_float && (s->method || s->group || s->gamma != GAMMA_OFF))
-        return fail(e, ST_EUSAGE, "format %s is not quantized: it takes no method, group or gamma", formats[s->format].name);
+    if (is_float && (s->method || s->group || s->gamma != GAMMA_OFF || s->zero_point))
+        return fail(e, ST_EUSAGE, "format %s is not quantized: it takes no method, group, zero point or gamma", formats[s->format].name);
     if (!is_float && !s->method)
         return fail(e, ST_EUSAGE, "format %s needs a method; `qbench list methods` shows them", formats[s->format].name);
     if (s->group < 0 || s->group % 8)
         return fail(e, ST_EUSAGE, "group %d: take 0 (one scale per output channel) or a multiple of 8, such as 32, 64 or 128", s->group);
+    if (s->zero_point && (s->format == FORMAT_TERN || s->format == FORMAT_BIN || s->format == FORMAT_POT4))
+        return fail(e, ST_EUSAGE, "zero_point on: format %s is symmetric by definition; use an integer format", formats[s->format].name);
+    if (is_float && s->weight_only)
+        return fail(e, ST_EUSAGE, "format %s is not quantized: it has no weight-only form", formats[s->format].name);
+    if (s->weight_only && s->gamma != GAMMA_OFF && s->gamma_on == GAMMA_ON_ACT)
+        return fail(e, ST_EUSAGE, "gamma on activations needs quantized activations; take act int8, or gamma_on weight");
     if (s->gamma == GAMMA_CHANNEL && s->gamma_on == GAMMA_ON_ACT)
         return fail(e, ST_EUSAGE, "gamma channel on activations cannot leave the integer dot product; take gamma tensor, or gamma_on weight");
     return ST_OK;
@@ -143,6 +192,8 @@ static enum status quantize_linear(struct qmodel *q, int layer, enum lin lin, st
         return ST_OK;
     }
     enum status st = qlinear_alloc(out, q->spec.format, rows, cols, q->spec.group, e);
+    if (st == ST_OK && q->spec.zero_point)
+        st = qlinear_alloc_shift(out, e);
     if (st != ST_OK)
         return st;
     q->spec.method->encode(out, dense, p);
@@ -197,7 +248,7 @@ static const struct qlinear *quantized_tensor(const struct qmodel *q, const floa
 {
     for (size_t i = 0; i < (size_t)q->weights->config.layers * LIN_COUNT; i++)
         if (data == q->weights->layer[i / LIN_COUNT].linear[i % LIN_COUNT])
-            return formats[q->linear[i].format].qmax ? &q->linear[i] : NULL;
+            return q->linear[i].format == FORMAT_F32 ? NULL : &q->linear[i];
     return NULL;
 }
 
@@ -213,11 +264,14 @@ struct model_size qmodel_size(const struct qmodel *q)
         header_float += header_entry(t.name, "", t.rank, rows, cols, at32, bytes32);
         if (l) {
             bytes = qlinear_bytes(l);
-            size_t groups = (size_t)qlinear_groups(l->cols, l->plane.group), scales = rows * groups * (l->plane.group ? 2 : 4);
+            bool coded = formats[l->format].qmax != 0, shifted = l->plane.shift;
+            size_t groups = (size_t)qlinear_groups(l->cols, l->plane.group), scales = coded ? rows * groups * (l->plane.group ? 2 : 4) : 0;
+            size_t codes = bytes - scales * (shifted ? 2 : 1);
             params_quantized += rows * cols;
             s.quantized += bytes;
-            header += header_entry(t.name, "", 2, rows, cols, at, bytes - scales);
-            header += header_entry(t.name, ".scale", 2, rows, groups, at + bytes - scales, scales);
+            header += header_entry(t.name, "", 2, rows, cols, at, codes);
+            header += coded ? header_entry(t.name, ".scale", 2, rows, groups, at + codes, scales) : 0;
+            header += shifted ? header_entry(t.name, ".shift", 2, rows, groups, at + codes + scales, scales) : 0;
         } else {
             header += header_entry(t.name, "", t.rank, rows, cols, at, bytes);
         }

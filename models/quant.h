@@ -3,6 +3,7 @@
 #ifndef QBENCH_QUANT_H
 #define QBENCH_QUANT_H
 
+#include "act.h"
 #include "backprop.h"
 #include "format.h"
 #include "gamma.h"
@@ -26,13 +27,15 @@ struct qspec {
     int group;
     enum gamma gamma;
     enum gamma_on gamma_on;
+    bool zero_point;  /* asymmetric: every scale has a shift, and all codes are used */
+    bool weight_only; /* integer weights multiply bf16 activations, not int8 ones */
 };
 
 struct quantizer {
     const char *name, *title;
     const char *source; /* the paper */
     enum family family;
-    /* Fills the codes and scales of out (allocated by the caller) from w (rows, cols). */
+    /* Fills the codes, scales and (where out has them) shifts of out, allocated by the caller, from w (rows, cols). */
     void (*encode)(struct qlinear *out, const float *w, struct par *p);
     /* QAT: what training does; the returned hooks live until release. NULL for PTQ. */
     enum status (*fake_quant)(struct fake_quant *f, const struct qspec *spec, const struct model_config *c, struct err *e);
@@ -42,14 +45,26 @@ struct quantizer {
 extern const struct quantizer *const quantizers[]; /* NULL-terminated */
 const struct quantizer *quantizer_find(const char *name); /* NULL: unknown */
 
-/* A scale for n weights w given the largest code; 0 for all-zero weights. What distinguishes one round-to-nearest method from another. */
-typedef float scale_rule(const float *w, int n, int qmax);
+/* The values that a group's codes stand for: scale * code + shift. Without a zero point shift is 0 and integers run from -qmax
+ * to qmax; with one they run from qmin. */
+struct grid {
+    float scale, shift;
+};
 
-/* Encodes with rule, group by group: scale = rule (rounded to fp16 where the format stores it so), code = clip(round-half-even(w / scale)). */
-void encode_groups(struct qlinear *out, const float *w, struct par *p, scale_rule *rule);
-/* One group: scale already as stored. */
-void encode_group(int8_t *codes, const float *w, int n, float scale, enum format format);
-float scale_absmax(const float *w, int n, int qmax);
+/* A grid for n weights w, not yet rounded as it is stored; scale 0 for weights that are all alike. What distinguishes one
+ * round-to-nearest method from another. */
+typedef struct grid grid_rule(const float *w, int n, enum format format, bool zero_point);
+
+/* Encodes with rule, group by group: scale and shift = rule (rounded to fp16 where they are stored so), then the nearest codes. */
+void encode_groups(struct qlinear *out, const float *w, struct par *p, grid_rule *rule);
+/* One group: g already as stored. */
+void encode_group(int8_t *codes, const float *w, int n, struct grid g, enum format format, bool zero_point);
+
+/* From the least to the largest weight, or to ±max|w|. */
+grid_rule grid_widest;
+/* The same, but for formats that are all clipping the mean: bin and tern take mean|w| (Rastegari et al. 2016, arXiv 1603.05279;
+ * Ma et al. 2024, arXiv 2402.17764). */
+grid_rule grid_rtn;
 
 /* Half to even without a call: adding 1.5 * 2^23 leaves no bits below one. |x| < 2^22. */
 static inline float round_even(float x) { return (x + 12582912.0f) - 12582912.0f; }
@@ -71,6 +86,9 @@ struct qmodel {
 enum status quantize(struct qmodel *q, const struct weights *w, const struct qspec *spec, const struct tokens *calib,
                      struct par *p, struct err *e);
 void qmodel_free(struct qmodel *q);
+
+/* What the layers' kernels eat. */
+enum act qspec_act(const struct qspec *s);
 
 /* ST_EUSAGE when the parts do not fit together (γ by channel on activations, a group on f32, …). */
 enum status qspec_check(const struct qspec *s, struct err *e);

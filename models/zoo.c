@@ -110,7 +110,8 @@ enum status zoo_tuned(struct zoo *z, const struct checkpoint *base, const struct
     struct fake_quant fake = {0};
     char extra[160] = "tune=float";
     if (spec)
-        snprintf(extra, sizeof extra, "tune=%s format=%s group=%d", spec->method->name, formats[spec->format].name, spec->group);
+        snprintf(extra, sizeof extra, "tune=%s format=%s group=%d%s%s", spec->method->name, formats[spec->format].name, spec->group,
+                 spec->zero_point ? " zero_point=on" : "", spec->weight_only ? " act=bf16" : "");
     enum status st = zoo_corpus(base, z->corpora, &corpus, e);
     if (st != ST_OK)
         return st;

@@ -131,7 +131,7 @@ static void keys_are_canonical(void **state)
         assert_memory_equal(c.key, "work=", 5);
     }
     struct bench_case c = resolved("n=032 work=gemm m=1 k=64 kernel=int8_scalar threads=1 isa=scalar cache=hot");
-    assert_string_equal(c.key, "work=gemm format=int8 group=0 kernel=int8_scalar m=1 n=32 k=64 acts=quantize cache=hot isa=scalar seed=1 threads=1");
+    assert_string_equal(c.key, "work=gemm format=int8 group=0 zero_point=off act=int8 kernel=int8_scalar m=1 n=32 k=64 acts=quantize cache=hot isa=scalar seed=1 threads=1");
 }
 
 static void what_means_nothing_is_dropped(void **state)

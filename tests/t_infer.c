@@ -113,10 +113,11 @@ static void kernels_give_the_fake_quantized_model(void **state)
 {
     static const int groups[] = {0, 32};
     for (int m = 0; quantizers[m]; m++)
-        for (int format = FORMAT_INT8; format <= FORMAT_INT4; format++)
+        for (int format = FORMAT_INT8; format < FORMAT_COUNT; format++)
             for (int g = 0; g < 2; g++) {
                 struct fixture f;
-                struct qspec spec = {quantizers[m], (enum format)format, groups[g], GAMMA_CHANNEL, GAMMA_ON_WEIGHT};
+                struct qspec spec = {.method = quantizers[m], .format = (enum format)format, .group = groups[g], .gamma = GAMMA_CHANNEL};
+                spec.zero_point = format <= FORMAT_INT2 && (m + g + format) % 2;
                 struct qmodel q;
                 struct infer *s;
                 fixture_open(&f, true, 2);
@@ -137,7 +138,7 @@ static void kernels_give_the_fake_quantized_model(void **state)
 
 static struct infer *open_session(struct fixture *f, struct qmodel *q, enum format format, int batch)
 {
-    struct qspec spec = {format == FORMAT_F32 ? NULL : quantizer_find("rtn"), format, 0, GAMMA_OFF, GAMMA_ON_WEIGHT};
+    struct qspec spec = {.method = formats[format].qmax ? quantizer_find("rtn") : NULL, .format = format};
     struct infer *s;
     assert_int_equal(quantize(q, f->w, &spec, NULL, f->p, NULL), ST_OK);
     assert_int_equal(infer_open(&s, q, NULL, batch, T, batch * T, f->p, NULL), ST_OK);
@@ -272,7 +273,7 @@ static void activation_gammas_come_from_calibration(void **state)
 {
     struct fixture f;
     struct qmodel q;
-    struct qspec spec = {quantizer_find("rtn"), FORMAT_INT8, 0, GAMMA_TENSOR, GAMMA_ON_ACT};
+    struct qspec spec = {.method = quantizer_find("rtn"), .format = FORMAT_INT8, .gamma = GAMMA_TENSOR, .gamma_on = GAMMA_ON_ACT};
     struct err e = {0};
     fixture_open(&f, true, 2);
     struct tokens calib = {.id = f.ids, .count = BATCH * T};

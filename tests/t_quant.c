@@ -97,19 +97,86 @@ static void rtn_errs_by_half_a_step_at_most(void **state)
     par_close(p);
 }
 
+/* With a zero point the grid reaches from the least weight to the largest, whatever their signs; a constant group is exact. */
+static void a_zero_point_fits_the_range(void **state)
+{
+    enum { ROWS = 9, COLS = 100, N = ROWS * COLS };
+    struct par *p;
+    float *w = random_matrix(ROWS, COLS), *d = mem_alloc(N, sizeof *d);
+    assert_int_equal(par_open(&p, 1, NULL), ST_OK);
+    for (int i = 0; i < N; i++)
+        w[i] = i / COLS == 1 ? 0.375f : w[i] + 3;
+    for (int m = 0; quantizers[m]; m++)
+        for (int f = FORMAT_INT8; f <= FORMAT_INT2; f++) {
+            struct qlinear q;
+            int steps = formats[f].qmax - formats[f].qmin;
+            assert_int_equal(qlinear_alloc(&q, (enum format)f, ROWS, COLS, 32, NULL), ST_OK);
+            assert_int_equal(qlinear_alloc_shift(&q, NULL), ST_OK);
+            quantizers[m]->encode(&q, w, p);
+            qlinear_dequantize(&q, d);
+            for (int i = 0; i < N; i++) {
+                int slot = i / COLS * 4 + i % COLS / 32;
+                float scale = q.plane.scale[slot], shift = q.plane.shift[slot];
+                assert_true(fp16_round(scale) == scale && fp16_round(shift) == shift && format_holds((enum format)f, q.plane.codes[i]));
+                if (i / COLS == 1)
+                    assert_true(d[i] == 0.375f);
+                else if (!strcmp(quantizers[m]->name, "rtn")) /* + the roundings of scale and shift to fp16 */
+                    assert_true(fabsf(d[i] - w[i]) <= scale * (0.5f + (float)steps * 0x1p-11f) + fabsf(shift) * 0x1p-11f + 1e-6f);
+            }
+            qlinear_free(&q);
+        }
+    mem_free(w);
+    mem_free(d);
+    par_close(p);
+}
+
+/* Unit Laplace and Gauss: what bin and tern store of them is known in closed form. */
+static void bin_and_tern_take_the_mean_size(void **state)
+{
+    enum { N = 1 << 18 };
+    struct par *p;
+    struct qlinear q;
+    float *w = mem_alloc(N, sizeof *w);
+    const double mean = 0.7978845608; /* of |w|, Gauss: sqrt(2 / pi) */
+    tiny_normal(w, N, SEED);
+    assert_int_equal(par_open(&p, 1, NULL), ST_OK);
+    for (int f = FORMAT_TERN; f <= FORMAT_BIN; f++) {
+        double zeros = 0;
+        assert_int_equal(qlinear_alloc(&q, (enum format)f, 1, N, 0, NULL), ST_OK);
+        quantizer_find("rtn")->encode(&q, w, p);
+        for (int i = 0; i < N; i++)
+            zeros += q.plane.codes[i] == 0;
+        /* five standard deviations: sqrt(1 - 2/pi) / sqrt(N), and of a share of about 0.3 */
+        assert_true(fabs((double)q.plane.scale[0] - mean) < 5 * 0.6028 / sqrt(N));
+        assert_true(fabs(zeros / N - (f == FORMAT_BIN ? 0 : erf(mean / 2 / sqrt(2)))) < 5 * 0.5 / sqrt(N));
+        if (f == FORMAT_BIN) /* 1 - 2 / pi */
+            assert_true(fabs(squared_error(&q, w) / N - 0.3633802) < 0.01);
+        qlinear_free(&q);
+    }
+    mem_free(w);
+    par_close(p);
+}
+
 static void searching_the_clip_never_loses_to_rtn(void **state)
 {
     struct par *p;
     struct qlinear a, b;
     float *w = random_matrix(40, 300);
     assert_int_equal(par_open(&p, 2, NULL), ST_OK);
-    assert_int_equal(qlinear_alloc(&a, FORMAT_INT4, 40, 300, 0, NULL), ST_OK);
-    assert_int_equal(qlinear_alloc(&b, FORMAT_INT4, 40, 300, 0, NULL), ST_OK);
-    quantizer_find("rtn")->encode(&a, w, p);
-    quantizer_find("mse")->encode(&b, w, p);
-    assert_true(squared_error(&b, w) < 0.95 * squared_error(&a, w));
-    qlinear_free(&a);
-    qlinear_free(&b);
+    for (int f = FORMAT_INT8; f < FORMAT_COUNT; f++)
+        for (int zero_point = 0; zero_point <= (f >= FORMAT_INT8 && f <= FORMAT_INT2); zero_point++) {
+            assert_int_equal(qlinear_alloc(&a, (enum format)f, 40, 300, 0, NULL), ST_OK);
+            assert_int_equal(qlinear_alloc(&b, (enum format)f, 40, 300, 0, NULL), ST_OK);
+            if (zero_point) {
+                assert_int_equal(qlinear_alloc_shift(&a, NULL), ST_OK);
+                assert_int_equal(qlinear_alloc_shift(&b, NULL), ST_OK);
+            }
+            quantizer_find("rtn")->encode(&a, w, p);
+            quantizer_find("mse")->encode(&b, w, p);
+            assert_true(squared_error(&b, w) <= (f == FORMAT_INT4 ? 0.95 : 1.0) * squared_error(&a, w));
+            qlinear_free(&a);
+            qlinear_free(&b);
+        }
     mem_free(w);
     par_close(p);
 }
@@ -138,10 +205,19 @@ static void specifications_that_do_not_fit_are_refused(void **state)
 {
     const struct quantizer *rtn = quantizer_find("rtn");
     const struct qspec bad[] = {
-        {NULL, FORMAT_INT4, 0, GAMMA_OFF, GAMMA_ON_WEIGHT},    {rtn, FORMAT_F32, 0, GAMMA_OFF, GAMMA_ON_WEIGHT},
-        {NULL, FORMAT_F32, 32, GAMMA_OFF, GAMMA_ON_WEIGHT},    {NULL, FORMAT_F32, 0, GAMMA_TENSOR, GAMMA_ON_WEIGHT},
-        {rtn, FORMAT_INT4, 0, GAMMA_CHANNEL, GAMMA_ON_ACT},    {rtn, FORMAT_INT4, 12, GAMMA_OFF, GAMMA_ON_WEIGHT},
-        {rtn, FORMAT_INT4, -32, GAMMA_OFF, GAMMA_ON_WEIGHT},
+        {.format = FORMAT_INT4},
+        {.method = rtn, .format = FORMAT_F32},
+        {.format = FORMAT_F32, .group = 32},
+        {.format = FORMAT_F32, .gamma = GAMMA_TENSOR},
+        {.format = FORMAT_BF16, .zero_point = true},
+        {.format = FORMAT_BF16, .weight_only = true},
+        {.method = rtn, .format = FORMAT_TERN, .zero_point = true},
+        {.method = rtn, .format = FORMAT_BIN, .zero_point = true},
+        {.method = rtn, .format = FORMAT_POT4, .zero_point = true},
+        {.method = rtn, .format = FORMAT_INT4, .gamma = GAMMA_CHANNEL, .gamma_on = GAMMA_ON_ACT},
+        {.method = rtn, .format = FORMAT_INT4, .gamma = GAMMA_TENSOR, .gamma_on = GAMMA_ON_ACT, .weight_only = true},
+        {.method = rtn, .format = FORMAT_INT4, .group = 12},
+        {.method = rtn, .format = FORMAT_INT4, .group = -32},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         struct err e = {0};
@@ -158,7 +234,7 @@ static void training_sees_exactly_what_is_stored(void **state)
     assert_int_equal(par_open(&p, 2, NULL), ST_OK);
     for (int m = 0; quantizers[m]; m++)
         for (int group = 0; group <= 32 && quantizers[m]->family == FAMILY_QAT; group += 32) {
-            struct qspec spec = {quantizers[m], FORMAT_INT4, group, GAMMA_OFF, GAMMA_ON_WEIGHT};
+            struct qspec spec = {.method = quantizers[m], .format = FORMAT_INT4, .group = group, .zero_point = group};
             struct fake_quant f;
             struct qmodel q;
             assert_int_equal(quantizers[m]->fake_quant(&f, &spec, &master->config, NULL), ST_OK);
@@ -184,7 +260,7 @@ static void sizes_are_the_bytes_of_a_file(void **state)
 {
     struct par *p;
     struct weights *w = tiny_weights(true, SEED);
-    struct qspec f32 = {.format = FORMAT_F32}, int4 = {quantizer_find("rtn"), FORMAT_INT4, 32, GAMMA_OFF, GAMMA_ON_WEIGHT};
+    struct qspec f32 = {.format = FORMAT_F32}, int4 = {.method = quantizer_find("rtn"), .format = FORMAT_INT4, .group = 32};
     struct qmodel q;
     size_t linear = 0, scales = 0, codes = 0;
     assert_int_equal(par_open(&p, 1, NULL), ST_OK);
@@ -217,6 +293,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_method_keeps_its_format),
         cmocka_unit_test(rtn_errs_by_half_a_step_at_most),
+        cmocka_unit_test(a_zero_point_fits_the_range), cmocka_unit_test(bin_and_tern_take_the_mean_size),
         cmocka_unit_test(searching_the_clip_never_loses_to_rtn),
         cmocka_unit_test(the_best_clip_of_a_gaussian_is_the_analytic_one),
         cmocka_unit_test(specifications_that_do_not_fit_are_refused),
