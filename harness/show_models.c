@@ -13,7 +13,7 @@
 enum { NO_ROW = -1, TEXTS_MAX = 16, RESAMPLES = 2000 };
 static const uint64_t bootstrap_seed = 1;
 
-static const char *const model_axes[] = {"model", "tune", "tune_tokens", "method", "format", "group", "gamma", "gamma_on", "seed"};
+static const char *const model_axes[] = {"model", "tune", "tune_tokens", "method", "format", "group", "zero_point", "act", "gamma", "gamma_on", "seed"};
 enum { MODEL_AXES_COUNT = sizeof model_axes / sizeof *model_axes };
 
 static bool same_axis(const struct book *b, size_t x, size_t y, const char *axis)
@@ -232,6 +232,10 @@ static void axis_columns(struct walk *w, const struct models *m, const struct en
     axis_column(w, random ? "model" : "model_name", "model", b, row);
     axis_column(w, "format", "format", b, row);
     axis_column(w, "group", "group", b, row);
+    if (book_varies(b, "zero_point"))
+        axis_column(w, "zero_point", "zero point", b, row);
+    if (book_varies(b, "act"))
+        axis_column(w, "act", "acts", b, row);
     axis_column(w, "method", "method", b, row);
     axis_column(w, "tune", "tune", b, row);
     if (book_varies(b, "tune_tokens"))
@@ -351,7 +355,7 @@ enum status show_random(struct store *s, int64_t run, struct table **out, struct
 
 static bool is_control(const struct book *b, size_t control, size_t qat)
 {
-    static const char *const same[] = {"model", "tune_tokens", "format", "group", "gamma", "gamma_on", "seed", "text_id", "tokens"};
+    static const char *const same[] = {"model", "tune_tokens", "format", "group", "zero_point", "act", "gamma", "gamma_on", "seed", "text_id", "tokens"};
     for (size_t i = 0; i < sizeof same / sizeof *same; i++)
         if (!same_axis(b, control, qat, same[i]))
             return false;

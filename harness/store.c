@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "owner.h"
 #include "store.h"
+#include "store_views.h"
 
 #include <errno.h>
 #include <math.h>
@@ -190,6 +191,23 @@ static enum status set_wal(struct store *s, struct err *e)
     return rc == SQLITE_OK ? exec(s, "PRAGMA synchronous = NORMAL", e) : db_failed(s, e);
 }
 
+static enum status make_views(struct store *s, bool temp, struct err *e)
+{
+    return store_views(s->db, temp) == SQLITE_OK ? ST_OK : db_failed(s, e);
+}
+
+/* In one transaction: nobody sees the database between the old views and the new. */
+static enum status update_views(struct store *s, struct err *e)
+{
+    enum status st = exec(s, "BEGIN IMMEDIATE", e);
+    if (st == ST_OK)
+        st = make_views(s, false, e);
+    if (st == ST_OK)
+        st = exec(s, "COMMIT", e);
+    rollback(s);
+    return st;
+}
+
 static enum status open_write(struct store *s, struct err *e)
 {
     enum status st = open_file(s, s->path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, e);
@@ -198,6 +216,8 @@ static enum status open_write(struct store *s, struct err *e)
     if (st == ST_OK)
         st = check_version(s, e);
     /* Only now: a foreign file must stay as it was. */
+    if (st == ST_OK)
+        st = update_views(s, e);
     return st == ST_OK ? set_wal(s, e) : st;
 }
 
@@ -209,7 +229,9 @@ static enum status open_immutable(struct store *s, struct err *e)
         out += sprintf(out, strchr("%?#", *p) ? "%%%02x" : "%c", (unsigned char)*p);
     strcpy(out, "?immutable=1");
     enum status st = open_file(s, uri, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI, e);
-    return st == ST_OK ? check_version(s, e) : st;
+    if (st == ST_OK)
+        st = check_version(s, e);
+    return st == ST_OK ? make_views(s, true, e) : st;
 }
 
 static enum status open_read(struct store *s, struct err *e)
@@ -221,6 +243,8 @@ static enum status open_read(struct store *s, struct err *e)
     enum status st = open_file(s, s->path, SQLITE_OPEN_READONLY, &first);
     if (st == ST_OK)
         st = check_version(s, &first);
+    if (st == ST_OK)
+        st = make_views(s, true, &first);
     snprintf(wal, sizeof wal, "%s-wal", s->path);
     int code = sqlite3_errcode(s->db) & 0xff;
     if (st != ST_OK && (code == SQLITE_CANTOPEN || code == SQLITE_READONLY) && access(s->path, R_OK) == 0 && access(wal, F_OK) != 0)

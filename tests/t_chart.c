@@ -360,7 +360,8 @@ static void every_bit_width_has_its_own_look(void **state)
     }
     for (int f = 0; f < FORMAT_COUNT; f++)
         for (int g = 0; g < f; g++)
-            assert_int_not_equal(chart_style(formats[f].bits)->pattern, chart_style(formats[g].bits)->pattern);
+            if (formats[f].bits != formats[g].bits)
+                assert_int_not_equal(chart_style(formats[f].bits)->pattern, chart_style(formats[g].bits)->pattern);
     assert_string_equal(chart_style(32)->colour, "#0072B2");
     assert_string_equal(chart_style(8)->colour, "#E69F00");
     assert_string_equal(chart_style(4)->colour, "#009E73");

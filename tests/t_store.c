@@ -246,6 +246,30 @@ static void write_garbage(size_t offset, size_t n)
     fclose(f);
 }
 
+/* An older build's file had other axes: whoever opens it sees this build's, and a file that is only read stays as it was. */
+static void views_follow_the_build(void **state)
+{
+    struct store *s = opened(STORE_WRITE);
+    begun(s, "quick", "first");
+    store_close(s);
+    run_sqlite("DROP VIEW rate; DROP VIEW value_axes; DROP VIEW result_axes; CREATE VIEW result_axes AS SELECT 1 AS work;"
+               "CREATE TABLE stamp AS SELECT 'kept' AS x");
+    s = opened(STORE_READ);
+    assert_int_equal(count(s, "SELECT count(act) + count(model_name) + count(text_id) FROM value_axes"), 0);
+    assert_int_equal(count(s, "SELECT count(*) FROM rate"), 0);
+    assert_int_equal(count(s, "SELECT count(*) FROM main.sqlite_schema WHERE type = 'view'"), 2);
+    store_close(s);
+    s = opened(STORE_WRITE);
+    assert_int_equal(count(s, "SELECT count(*) FROM main.sqlite_schema WHERE type = 'view'"), 4);
+    assert_int_equal(count(s, "SELECT count(*) FROM main.rate"), 0);
+    int64_t version = count(s, "SELECT schema_version FROM pragma_schema_version");
+    store_close(s);
+    s = opened(STORE_WRITE); /* what stands is not made again */
+    assert_int_equal(count(s, "SELECT schema_version FROM pragma_schema_version"), version);
+    store_close(s);
+    remove_db();
+}
+
 static void foreign_and_broken_files(void **state)
 {
     refused(STORE_READ, ST_ENOENT, "No such file");
@@ -642,7 +666,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(results_come_back),
         cmocka_unit_test(runs_and_models),
-        cmocka_unit_test(foreign_and_broken_files),
+        cmocka_unit_test(views_follow_the_build), cmocka_unit_test(foreign_and_broken_files),
         cmocka_unit_test(read_only_folders),
         cmocka_unit_test(full_disks),
         cmocka_unit_test(many_writers),
