@@ -352,6 +352,12 @@ static bool float_format(const struct bench_case *c)
     return f && f->qmax == 0;
 }
 
+static bool always_symmetric(const struct bench_case *c)
+{
+    const struct format_info *f = format_find(case_text(c, "format"));
+    return f && !format_shifts((enum format)(f - formats));
+}
+
 static bool trained_by_method(const struct bench_case *c)
 {
     const struct quantizer *q = c->has[axis_index("method")] ? quantizer_find(case_text(c, "method")) : NULL;
@@ -368,7 +374,7 @@ static const struct relevance {
 } relevances[] = {
     {"method", float_format},
     {"group", float_format},
-    {"zero_point", float_format},
+    {"zero_point", always_symmetric},
     {"act", float_format},
     {"gamma", float_format},
     {"acts", float_format},

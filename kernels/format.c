@@ -23,6 +23,8 @@ const struct format_info *format_find(const char *name)
     return NULL;
 }
 
+bool format_shifts(enum format format) { return format >= FORMAT_INT8 && format <= FORMAT_INT2; }
+
 bool format_holds(enum format format, int code)
 {
     int size = code < 0 ? -code : code;

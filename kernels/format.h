@@ -28,6 +28,9 @@ struct format_info {
 extern const struct format_info formats[FORMAT_COUNT];
 const struct format_info *format_find(const char *name); /* NULL: unknown */
 
+/* Can it have a zero point? Integers can; tern, bin and pot4 are symmetric by definition. */
+bool format_shifts(enum format format);
+
 /* Is it a code of this format? Between qmin and qmax, and for bin not 0, for pot4 0 or a power of two with a sign. */
 bool format_holds(enum format format, int code);
 

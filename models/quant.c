@@ -128,7 +128,7 @@ enum status qspec_check(const struct qspec *s, struct err *e)
         return fail(e, ST_EUSAGE, "format %s needs a method; `qbench list methods` shows them", formats[s->format].name);
     if (s->group < 0 || s->group % 8)
         return fail(e, ST_EUSAGE, "group %d: take 0 (one scale per output channel) or a multiple of 8, such as 32, 64 or 128", s->group);
-    if (s->zero_point && (s->format == FORMAT_TERN || s->format == FORMAT_BIN || s->format == FORMAT_POT4))
+    if (s->zero_point && !format_shifts(s->format))
         return fail(e, ST_EUSAGE, "zero_point on: format %s is symmetric by definition; use an integer format", formats[s->format].name);
     if (is_float && s->weight_only)
         return fail(e, ST_EUSAGE, "format %s is not quantized: it has no weight-only form", formats[s->format].name);
