@@ -15,7 +15,7 @@ static const struct argp_option table_of_options[] = {
     {"label", OPT_LABEL, "NAME", 0, "Name of a run, to find it again", 0},
     {"seed", OPT_SEED, "N", 0, "Seed of everything random (default: 1)", 0},
     {"threads", OPT_THREADS, "N", 0, "Threads (default: all CPUs that this process may use)", 0},
-    {"isa", OPT_ISA, "LEVEL", 0, "Highest instruction set: scalar, avx2, avxvnni, avx512, vnni, bf16, amx, native", 0},
+    {"isa", OPT_ISA, "LEVEL", 0, "Highest instruction set: scalar, avx2, avxvnni, avx512, vnni, bf16, amx, neon, dotprod, i8mm, native", 0},
     {"format", OPT_FORMAT, "FORM", 0, "Output form: text, md, csv, json, jsonl", 0},
     {"output", OPT_OUTPUT, "FILE", 0, "Write there instead of to the standard output", 0},
     {"sysroot", OPT_SYSROOT, "DIR", 0, "Look up /proc and /sys under DIR", 0},

@@ -13,9 +13,13 @@
 #else
 #define HAVE_CPUID 0
 #endif
+#ifdef __aarch64__
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+#endif
 
-static const char *const isa_names[] = {"avx2",        "avxvnni",  "avx512",  "avx512_vnni",
-                                        "avx512_bf16", "amx_int8", "amx_bf16"};
+static const char *const isa_names[] = {"avx2",     "avxvnni", "avx512",  "avx512_vnni", "avx512_bf16", "amx_int8",
+                                        "amx_bf16", "neon",    "dotprod", "i8mm"};
 enum { ISA_COUNT = sizeof isa_names / sizeof *isa_names };
 
 /* A level allows everything below it but insists only on its own line of descent: AVX-512 machines without AVX-VNNI exist. */
@@ -30,7 +34,12 @@ static const struct level {
     {"vnni", ISA_AVX2 | ISA_AVXVNNI | ISA_AVX512 | ISA_AVX512VNNI, ISA_AVX2 | ISA_AVX512 | ISA_AVX512VNNI},
     {"bf16", ISA_AVX2 | ISA_AVXVNNI | ISA_AVX512 | ISA_AVX512VNNI | ISA_AVX512BF16,
      ISA_AVX2 | ISA_AVX512 | ISA_AVX512VNNI | ISA_AVX512BF16},
-    {"amx", (1u << ISA_COUNT) - 1, ISA_AVX2 | ISA_AVX512 | ISA_AVX512VNNI | ISA_AMX_INT8},
+    {"amx",
+     ISA_AVX2 | ISA_AVXVNNI | ISA_AVX512 | ISA_AVX512VNNI | ISA_AVX512BF16 | ISA_AMX_INT8 | ISA_AMX_BF16,
+     ISA_AVX2 | ISA_AVX512 | ISA_AVX512VNNI | ISA_AMX_INT8},
+    {"neon", ISA_NEON, ISA_NEON},
+    {"dotprod", ISA_NEON | ISA_DOTPROD, ISA_NEON | ISA_DOTPROD},
+    {"i8mm", ISA_NEON | ISA_DOTPROD | ISA_I8MM, ISA_NEON | ISA_DOTPROD | ISA_I8MM},
     {"native", UINT32_MAX, 0},
 };
 enum { LEVEL_COUNT = sizeof levels / sizeof *levels };
@@ -127,9 +136,22 @@ bool cpu_hypervisor(char *vendor, size_t n)
     return guest;
 }
 
-#else /* not x86: everything is absent */
+#else
 
+#ifdef __aarch64__
+static uint32_t detect(void)
+{
+    unsigned long have = getauxval(AT_HWCAP), more = getauxval(AT_HWCAP2);
+    if (!(have & HWCAP_ASIMD))
+        return 0;
+    uint32_t isa = ISA_NEON;
+    isa |= have & HWCAP_ASIMDDP ? ISA_DOTPROD : 0;
+    isa |= more & HWCAP2_I8MM ? ISA_I8MM : 0;
+    return isa;
+}
+#else
 static uint32_t detect(void) { return 0; }
+#endif
 
 static void read_brand(char *buf, size_t n) { snprintf(buf, n, "%s", ""); }
 

@@ -17,6 +17,9 @@ enum isa {
     ISA_AVX512BF16 = 1 << 4,
     ISA_AMX_INT8 = 1 << 5, /* TILE and INT8, and the kernel grants tile state */
     ISA_AMX_BF16 = 1 << 6,
+    ISA_NEON = 1 << 7,    /* aarch64's Advanced SIMD */
+    ISA_DOTPROD = 1 << 8, /* SDOT and UDOT */
+    ISA_I8MM = 1 << 9,    /* SMMLA, UMMLA and USMMLA, USDOT */
 };
 
 uint32_t cpu_isa(void);                                /* usable now: detected and not masked */
@@ -25,8 +28,9 @@ const char *cpu_isa_name(uint32_t bit);                /* "avx512_vnni" */
 void cpu_isa_text(uint32_t isa, char *buf, size_t n);  /* "avx2 avx512 avx512_vnni"; "scalar" for 0 */
 
 /*
- * Levels for --isa, each with everything below it: scalar, avx2, avxvnni, avx512, vnni, bf16, amx, native. Masks from then
- * on. An unknown level is ST_EUSAGE (with the list); one above this machine is ST_EUNSUPPORTED, naming what is missing.
+ * Levels for --isa, each with everything below it: scalar; on x86 avx2, avxvnni, avx512, vnni, bf16, amx; on aarch64 neon,
+ * dotprod, i8mm; native. Masks from then on. An unknown level is ST_EUSAGE (with the list); one that this machine does not
+ * reach, or of the other architecture, is ST_EUNSUPPORTED, naming what is missing.
  */
 enum status cpu_set_level(const char *level, struct err *e);
 const char *cpu_level(void); /* the level in force; "native" by default */

@@ -16,13 +16,14 @@ static int unmask(void **state)
     return 0;
 }
 
-static const char *const levels[] = {"scalar", "avx2", "avxvnni", "avx512", "vnni", "bf16", "amx", "native"};
+static const char *const levels[] = {"scalar", "avx2", "avxvnni", "avx512", "vnni", "bf16", "amx",
+                                     "neon", "dotprod", "i8mm", "native"};
 enum { LEVELS = sizeof levels / sizeof *levels };
 
 static void names_are_distinct(void **state)
 {
-    for (uint32_t a = 1; a <= ISA_AMX_BF16; a <<= 1)
-        for (uint32_t b = 1; b <= ISA_AMX_BF16; b <<= 1)
+    for (uint32_t a = 1; a <= ISA_I8MM; a <<= 1)
+        for (uint32_t b = 1; b <= ISA_I8MM; b <<= 1)
             assert_int_equal(strcmp(cpu_isa_name(a), cpu_isa_name(b)) == 0, a == b);
     assert_string_equal(cpu_isa_name(ISA_AVX512VNNI), "avx512_vnni");
     assert_string_equal(cpu_isa_name(1u << 30), "unknown");
@@ -79,7 +80,7 @@ static void missing_says_why(void **state)
     cpu_missing(0, buf, sizeof buf);
     assert_string_equal(buf, "");
     cpu_set_level("scalar", NULL);
-    for (uint32_t bit = 1; bit <= ISA_AMX_BF16; bit <<= 1) {
+    for (uint32_t bit = 1; bit <= ISA_I8MM; bit <<= 1) {
         cpu_missing(bit, buf, sizeof buf);
         if (cpu_isa_detected() & bit)
             snprintf(want, sizeof want, "%s is masked by --isa scalar", cpu_isa_name(bit));
@@ -99,7 +100,7 @@ static void masks_of_tests_are_custom(void **state)
     assert_int_equal(cpu_isa() & ~(uint32_t)ISA_AVX512VNNI, 0);
 }
 
-/* " flag " in the first "flags" line of /proc/cpuinfo. */
+/* " flag " in the line of /proc/cpuinfo that lists them. */
 static bool kernel_lists(const char *line, const char *flag)
 {
     char word[32];
@@ -121,14 +122,18 @@ static void detection_agrees_with_the_kernel(void **state)
         {ISA_AVX512BF16, {"avx512_bf16"}},
         {ISA_AMX_INT8, {"amx_int8"}},
         {ISA_AMX_BF16, {"amx_bf16"}},
+        {ISA_NEON, {"asimd"}},
+        {ISA_DOTPROD, {"asimddp"}},
+        {ISA_I8MM, {"i8mm"}},
     };
     char line[8192] = "";
     FILE *f = fopen("/proc/cpuinfo", "r");
-    while (f && fgets(line, sizeof line - 1, f) && strncmp(line, "flags", 5) != 0)
-        ;
+    bool found = false;
+    while (f && !found && fgets(line, sizeof line - 1, f))
+        found = strncmp(line, "flags", 5) == 0 || strncmp(line, "Features", 8) == 0; /* x86, aarch64 */
     if (f)
         fclose(f);
-    if (strncmp(line, "flags", 5) != 0)
+    if (!found)
         skip();
     line[strcspn(line, "\n")] = ' ';
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
