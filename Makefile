@@ -9,6 +9,8 @@ LIBS := -lsqlite3 -lyaml -ljansson -lgsl -lgslcblas -lxxhash -ldl -lm
 # OpenBLAS and likwid are loaded at run time; the rest is linked. bats runs the end-to-end tests, gnuplot draws.
 DEBS := gcc libc6-dev git libopenblas0-pthread libsqlite3-dev libyaml-dev libjansson-dev libgsl-dev libxxhash-dev likwid \
         libcmocka-dev bats gnuplot-nox fonts-dejavu-core libreadline8
+ARM := aarch64-linux-gnu
+ARM_DEBS := gcc-$(ARM) libc6-dev-arm64-cross qemu-user
 
 ifeq ($(V),)
 .SILENT:
@@ -38,6 +40,10 @@ avxvnni_FLAGS := $(avx2_FLAGS) -mavxvnni
 vnni_FLAGS := $(avx512_FLAGS) -mavx512vnni
 avx512bf16_FLAGS := $(avx512_FLAGS) -mavx512bf16
 amx_FLAGS := $(vnni_FLAGS) -mavx512bf16 -mamx-tile -mamx-int8 -mamx-bf16
+endif
+ifneq ($(filter aarch64%,$(or $(shell $(CC) -dumpmachine 2>/dev/null),$(shell uname -m))),)
+dotprod_FLAGS := -march=armv8.2-a+fp16+dotprod
+i8mm_FLAGS := $(dotprod_FLAGS)+i8mm
 endif
 isa_flags = $($(lastword $(subst _, ,$(basename $(notdir $(1)))))_FLAGS)
 
@@ -132,6 +138,21 @@ check-all: test
 	$(MAKE) SAN=1 test
 	$(MAKE) CC=clang test
 	$(MAKE) check-headers
+	$(MAKE) check-arm
+
+## check-arm   the kernels and their tests, built for arm64 and run by qemu
+check-arm:
+	$(MAKE) deps DEBS='$(ARM_DEBS)'
+	$(MAKE) CC=$(ARM)-gcc BUILD=build/$(ARM)-gcc kernel-tests
+	EMULATOR='qemu-$(firstword $(subst -, ,$(ARM))) -L /usr/$(ARM)' TEST_TIMEOUT=900 tests/run.sh '' build/$(ARM)-gcc/kernel-tests/t_*
+
+# The kernels alone, with a stand-in for cmocka, so that no other library of the target is needed.
+KERNEL_TESTS := $(foreach t,act base cpu format kernel par,$(BUILD)/kernel-tests/t_$(t))
+kernel-tests: $(KERNEL_TESTS)
+$(BUILD)/kernel-tests/t_%: tests/t_%.c tests/cross/cmocka.h $(KERNELS)
+	$(call say,CC,$@)
+	mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) $(kernels_INC) -Itests/cross $(ALL_LDFLAGS) -o $@ $(filter-out %.h,$^) -ldl -lm
 
 check-headers:
 	for h in kernels/*.h models/*.h harness/*.h; do \
@@ -147,4 +168,4 @@ help:
 	sed -n 's/^## //p' Makefile
 
 FORCE:
-.PHONY: FORCE deps deps-check corpus bench plots test check-all check-headers clean distclean help
+.PHONY: FORCE deps deps-check corpus bench plots test check-all check-headers check-arm kernel-tests clean distclean help

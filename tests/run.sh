@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Runs the program's tests: run.sh QBENCH T_PROGRAM… — every cmocka program, then the end-to-end tests (bats) on QBENCH.
+# Runs the program's tests: run.sh QBENCH T_PROGRAM… — every cmocka program, then the end-to-end tests (bats) on QBENCH ('': none).
+# EMULATOR: a command that the programs are run by.
 # Prints what failed and, last, how many tests passed, failed and were skipped. Exit 0 only when some ran and none failed.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
@@ -29,10 +30,10 @@ run() { # name, command…
 }
 
 for t in "$@"; do
-  run "$(basename "$t")" "$t"
+  run "$(basename "$t")" ${EMULATOR:-} "$t"
 done
 for t in "$here"/*.bats; do
-  [ ! -e "$t" ] || QBENCH=$(realpath "$program") run "$(basename "$t")" bats --tap "$t"
+  [ -z "$program" ] || [ ! -e "$t" ] || QBENCH=$(realpath "$program") run "$(basename "$t")" bats --tap "$t"
 done
 
 echo "$passed passed, $failed failed, $skipped skipped"

@@ -126,11 +126,16 @@ static void detection_agrees_with_the_kernel(void **state)
         {ISA_DOTPROD, {"asimddp"}},
         {ISA_I8MM, {"i8mm"}},
     };
+#ifdef __aarch64__
+    const char *word = "Features"; /* an emulator may show the host's file, which has no such line */
+#else
+    const char *word = "flags";
+#endif
     char line[8192] = "";
     FILE *f = fopen("/proc/cpuinfo", "r");
     bool found = false;
     while (f && !found && fgets(line, sizeof line - 1, f))
-        found = strncmp(line, "flags", 5) == 0 || strncmp(line, "Features", 8) == 0; /* x86, aarch64 */
+        found = strncmp(line, word, strlen(word)) == 0;
     if (f)
         fclose(f);
     if (!found)

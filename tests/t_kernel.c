@@ -15,7 +15,7 @@ enum { SEED = 7, MARGIN = 3, MAX_THREADS = 4, LDY_MORE = 19 };
 
 static const int ms[] = {1, 2, 3, 4, 5, 13, 37}, ns[] = {1, 15, 16, 17, 100, 131}, ks[] = {1, 3, 31, 32, 33, 100, 172, 384, 1000},
                  groups[] = {0, 32, 64, 128};
-static const char *const levels[] = {"scalar", "avx2", "avxvnni", "avx512", "vnni", "bf16", "amx", "native"};
+static const char *const levels[] = {"scalar", "avx2", "avxvnni", "avx512", "vnni", "bf16", "amx", "neon", "dotprod", "i8mm", "native"};
 #define COUNT(array) ((int)(sizeof(array) / sizeof *(array)))
 
 /* largest: every product has the same sign and the largest size; signs: the largest size, random signs. */

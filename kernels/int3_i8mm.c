@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "cpu.h"
+#include "panel_neon.h"
+
+#ifndef __ARM_FEATURE_MATMUL_INT8
+const struct kernel kernel_int3_i8mm = {I8MM_DESCRIPTION("int3_i8mm", FORMAT_INT3, 32), .absent = "not an arm64 build"};
+#else
+NEON_GEMM(neon_int3, FORMAT_INT3, 8, 4, true)
+
+const struct kernel kernel_int3_i8mm = {I8MM_DESCRIPTION("int3_i8mm", FORMAT_INT3, 32), NEON_FUNCTIONS};
+#endif
