@@ -1,117 +1,190 @@
-/* panel_avx2.h — gemm over panels with AVX2; a kernel file adds how it multiplies one step of its codes. */
+/* panel_avx2.h — integer products of panels by AVX2, which has none of four columns: VPMADDUBSW, then VPMADDWD. */
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #ifndef QBENCH_PANEL_AVX2_H
 #define QBENCH_PANEL_AVX2_H
 
-#include "panel.h"
+#include "cpu.h"
+#include "panel_ymm.h"
 
 #ifdef __AVX2__
-#include <immintrin.h>
-#include <string.h>
 
-/* The 16 rows of a panel are two ymm registers; four tokens x two are what 16 registers leave room for. */
-enum { AVX2_TOKENS = 4, AVX2_X_BYTES = 1 << 18, AVX2_AHEAD = 4096 };
+/*
+ * VPMADDUBSW adds two products in 16 bits, and saturates. `most` says how many of its results a 16-bit sum holds:
+ *
+ *     unsigned codes u <= top:  2 * top * 127 * most <= 32767, so 8 for int4 (15), 18 for int3 (7), 43 for int2 (3), 64 for tern
+ *                               and bin (2) and 1 for pot4 (128): sums are widened that seldom.
+ *     int8: u up to 255 does not fit once. The weight's sign moves to x: |w| * (x with w's sign) <= 2 * 127 * 127 = 32258 does;
+ *           weights are never -128. `most` is 0.
+ *
+ * For many tokens int8's sign is moved by one XOR that all ports can do: with m = -1 where w < 0, else 0, x ^ m = -x - 1 or x, and so
+ * |w| (x ^ m) = w x + |w| m. The sums of |w| m are made when a panel is unpacked, and taken off by the bias that the sums begin with;
+ * 2 * 127 * 128 = 32512 fits.
+ */
+enum { AVX2_SIGNED = 0 };
 
-#define AVX2_INLINE static inline __attribute__((always_inline))
+YMM_INLINE __m256i avx2_widen(__m256i sums) { return _mm256_madd_epi16(sums, _mm256_set1_epi16(1)); }
 
-/* acc (T, 2) += 8 columns of 16 rows * x (T, ldx); what is added per code is code + the kernel's offset. */
-typedef void avx2_step(const uint8_t *step, const int8_t *x, size_t ldx, __m256i acc[AVX2_TOKENS][2], const int T);
-
-AVX2_INLINE __m256i avx2_x(const int8_t *x)
+YMM_INLINE void avx2_add(__m256i *acc, __m256i v)
 {
-    int32_t four;
-    memcpy(&four, x, sizeof four);
-    return _mm256_set1_epi32(four);
+    *acc = _mm256_add_epi32(*acc, v);
+    YMM_SETTLE(*acc);
 }
 
-/* One group of one panel: tile (T, 16). T is a constant wherever this is inlined, so that acc is registers. */
-AVX2_INLINE void avx2_tile(const uint8_t *step, size_t bytes, int steps, const int8_t *x, size_t ldx, int32_t *tile,
-                           avx2_step *multiply, const int T)
+/* sum (T, 2) += one quad, in 16 bits */
+YMM_INLINE void avx2_quad(const uint8_t *codes, const int8_t *x, size_t ldx, __m256i sum[YMM_TOKENS][2], const int T)
 {
-    __m256i acc[AVX2_TOKENS][2];
-    PANEL_UNROLL
-    for (int t = 0; t < T; t++)
-        acc[t][0] = acc[t][1] = _mm256_setzero_si256();
-    for (; steps > 0; steps--, step += bytes, x += 8) {
-        for (size_t line = 0; line < bytes; line += 64)
-            _mm_prefetch((const char *)step + AVX2_AHEAD + line, _MM_HINT_T1);
-        multiply(step, x, ldx, acc, T);
-    }
+    const __m256i w0 = ymm_load(codes), w1 = ymm_load(codes + 32);
     PANEL_UNROLL
     for (int t = 0; t < T; t++) {
-        _mm256_store_si256((__m256i *)(tile + t * PANEL_ROWS), acc[t][0]);
-        _mm256_store_si256((__m256i *)(tile + t * PANEL_ROWS + 8), acc[t][1]);
+        __m256i xt = ymm_x(x + (size_t)t * ldx);
+        sum[t][0] = _mm256_add_epi16(sum[t][0], _mm256_maddubs_epi16(w0, xt));
+        sum[t][1] = _mm256_add_epi16(sum[t][1], _mm256_maddubs_epi16(w1, xt));
+        YMM_SETTLE(sum[t][0]);
+        YMM_SETTLE(sum[t][1]);
     }
 }
 
-/* A function of its own for each number of tokens: avx2_tiles_<multiply>[tokens - 1]. */
-typedef void avx2_tile_fn(const uint8_t *step, size_t bytes, int steps, const int8_t *x, size_t ldx, int32_t *tile);
-#define AVX2_TILE(multiply, T)                                                                                        \
-    static void multiply##_##T(const uint8_t *step, size_t bytes, int steps, const int8_t *x, size_t ldx, int32_t *tile) \
-    {                                                                                                                 \
-        avx2_tile(step, bytes, steps, x, ldx, tile, multiply, T);                                                     \
-    }
-#define AVX2_TABLE(multiply)                                                                                          \
-    AVX2_TILE(multiply, 1) AVX2_TILE(multiply, 2) AVX2_TILE(multiply, 3) AVX2_TILE(multiply, 4)                       \
-    static avx2_tile_fn *const avx2_tiles_##multiply[AVX2_TOKENS] = {multiply##_1, multiply##_2, multiply##_3, multiply##_4}
-
-AVX2_INLINE __m256 avx2_scale(const struct panel *p, const uint8_t *panel, bool grouped, int g, int half)
+YMM_INLINE void avx2_narrow(const uint8_t *codes, int quads, const int8_t *x, size_t ldx, __m256i acc[YMM_TOKENS][2], const int T,
+                            int most)
 {
-    const uint8_t *at = panel + p->scale_offset + (size_t)g * p->scale_bytes;
-    return grouped ? _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(at + 16 * half)))
-                   : _mm256_loadu_ps((const float *)(at + 32 * half));
+    __m256i sum[YMM_TOKENS][2];
+    while (quads > 0) {
+        int n = min_int(quads, most);
+        quads -= n;
+        PANEL_UNROLL
+        for (int t = 0; t < T; t++)
+            sum[t][0] = sum[t][1] = _mm256_setzero_si256();
+        for (; n >= 2; n -= 2, codes += 2 * YMM_QUAD, x += 2 * PANEL_QUAD) {
+            avx2_quad(codes, x, ldx, sum, T);
+            avx2_quad(codes + YMM_QUAD, x + PANEL_QUAD, ldx, sum, T);
+        }
+        PANEL_UNROLL
+        for (int t = 0; t < T; t++)
+            PANEL_UNROLL
+            for (int half = 0; half < 2; half++)
+                avx2_add(&acc[t][half], avx2_widen(sum[t][half]));
+    }
 }
 
-/* s (T, 16) = scale * (tile - offset * sum of x) + s, for group g of tokens i .. */
-static inline void avx2_fold(const struct gemm_args *a, const struct panel *p, const uint8_t *panel, int g, int i, int T,
-                             int offset, const int32_t *tile, float *s)
+/* Each product pair is widened at once: unsigned codes, or sizes and signs. */
+YMM_INLINE void avx2_wide(const uint8_t *codes, int quads, const int8_t *x, size_t ldx, __m256i acc[YMM_TOKENS][2], const int T,
+                          bool is_signed)
 {
-    for (int half = 0; half < 2; half++) {
-        __m256 scale = avx2_scale(p, panel, a->group != 0, g, half);
+    for (; quads > 0; quads--, codes += is_signed ? 2 * YMM_QUAD : YMM_QUAD, x += PANEL_QUAD)
+        PANEL_UNROLL
         for (int t = 0; t < T; t++) {
-            int32_t x_sum = a->x_sum[(size_t)(i + t) * (size_t)a->groups + (size_t)g];
-            int at = t * PANEL_ROWS + 8 * half;
-            __m256i acc = _mm256_load_si256((const __m256i *)(tile + at));
-            acc = _mm256_sub_epi32(acc, _mm256_set1_epi32(offset * x_sum));
-            _mm256_store_ps(s + at, _mm256_fmadd_ps(scale, _mm256_cvtepi32_ps(acc), _mm256_load_ps(s + at)));
+            const __m256i xt = ymm_x(x + (size_t)t * ldx);
+            PANEL_UNROLL
+            for (int half = 0; half < 2; half++) {
+                __m256i v = is_signed ? _mm256_xor_si256(xt, ymm_load(codes + YMM_QUAD + 32 * half)) : xt;
+                avx2_add(&acc[t][half], avx2_widen(_mm256_maddubs_epi16(ymm_load(codes + 32 * half), v)));
+            }
+        }
+}
+
+YMM_INLINE void avx2_multiply(const uint8_t *codes, int quads, const int8_t *x, size_t ldx, __m256i acc[YMM_TOKENS][2], const int T,
+                              int most)
+{
+    if (most > 1)
+        avx2_narrow(codes, quads, x, ldx, acc, T, most);
+    else
+        avx2_wide(codes, quads, x, ldx, acc, T, most == AVX2_SIGNED);
+}
+
+YMM_INLINE void avx2_unpack(const uint8_t *step, uint8_t *codes, int32_t *bias, int quads, int most, ymm_read *read)
+{
+    const __m256i flip = _mm256_set1_epi8((char)0x80), ones = _mm256_set1_epi8(1);
+    PANEL_UNROLL
+    for (int quad = 0; quad < quads; quad++)
+        PANEL_UNROLL
+        for (int half = 0; half < 2; half++) {
+            __m256i *at = (__m256i *)(codes + (most == AVX2_SIGNED ? 2 : 1) * YMM_QUAD * quad + 32 * half), u = read(step, half, quad);
+            if (most != AVX2_SIGNED) {
+                _mm256_store_si256(at, u);
+                continue;
+            }
+            __m256i w = _mm256_xor_si256(u, flip), size = _mm256_abs_epi8(w), sign = _mm256_cmpgt_epi8(_mm256_setzero_si256(), w);
+            __m256i *sum = (__m256i *)bias + half, negative = _mm256_and_si256(size, sign);
+            _mm256_store_si256(at, size);
+            _mm256_store_si256(at + 2, sign);
+            _mm256_store_si256(sum, _mm256_add_epi32(*sum, avx2_widen(_mm256_maddubs_epi16(negative, ones))));
+        }
+}
+
+YMM_INLINE __m256i avx2_pairs(__m256i u, __m256i x, int most)
+{
+    if (most != AVX2_SIGNED)
+        return _mm256_maddubs_epi16(u, x);
+    __m256i w = _mm256_xor_si256(u, _mm256_set1_epi8((char)0x80));
+    return _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w));
+}
+
+/* One step for one token: into 16-bit sums where they hold more than one result. */
+YMM_INLINE void avx2_step(const uint8_t *step, const int8_t *x, __m256i sum[2], int quads, int most, ymm_read *read)
+{
+    PANEL_UNROLL
+    for (int quad = 0; quad < quads; quad++) {
+        const __m256i xq = ymm_x(x + PANEL_QUAD * quad);
+        PANEL_UNROLL
+        for (int half = 0; half < 2; half++) {
+            __m256i pairs = avx2_pairs(read(step, half, quad), xq, most);
+            sum[half] = most > 1 ? _mm256_add_epi16(sum[half], pairs) : _mm256_add_epi32(sum[half], avx2_widen(pairs));
+            YMM_SETTLE(sum[half]);
         }
     }
 }
 
-/* Tokens i .. i+T-1 against the panel at n. */
-static inline void avx2_block(const struct gemm_args *a, const struct panel *p, int n, int i, int T, int offset,
-                              avx2_tile_fn *tile_fn)
+YMM_INLINE void avx2_stream(const uint8_t *step, int steps, const int8_t *x, __m256i acc[2], int quads, int lines, int most,
+                            ymm_read *read)
 {
-    _Alignas(32) int32_t tile[AVX2_TOKENS * PANEL_ROWS];
-    _Alignas(32) float s[AVX2_TOKENS * PANEL_ROWS] = {0};
-    const uint8_t *panel = panel_at(p, a->w, n), *step = panel;
-    const int8_t *x = a->xq + (size_t)i * (size_t)a->ldx;
-    for (int g = 0; g < p->groups; g++) {
-        int steps = panel_steps(p, g);
-        _mm_prefetch((const char *)panel + p->bytes + p->scale_offset + (size_t)g * p->scale_bytes, _MM_HINT_T1);
-        tile_fn(step, p->step_bytes, steps, x + (size_t)g * (size_t)p->group, (size_t)a->ldx, tile);
-        avx2_fold(a, p, panel, g, i, T, offset, tile, s);
-        step += (size_t)steps * p->step_bytes;
-    }
-    for (int t = 0; t < T; t++) {
-        float *y = a->y + (size_t)(i + t) * (size_t)a->ldy + (size_t)n;
-        for (int lane = 0; lane < min_int(PANEL_ROWS, a->n1 - n); lane++)
-            y[lane] = s[t * PANEL_ROWS + lane] * a->x_scale[i + t];
+    while (steps > 0) {
+        int n = most > 1 ? min_int(steps, most / quads) : steps; /* until sums are widened */
+        __m256i sum[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
+        steps -= n;
+        for (; n > 0; n--, step += 64 * lines, x += quads * PANEL_QUAD) {
+            ymm_prefetch(step, lines);
+            avx2_step(step, x, sum, quads, most, read);
+        }
+        for (int half = 0; half < 2; half++)
+            avx2_add(&acc[half], most > 1 ? avx2_widen(sum[half]) : sum[half]);
     }
 }
 
-/* Tokens in blocks whose x stays in the L2 cache, within them every panel, within that up to four tokens. */
-static inline void avx2_gemm(const struct gemm_args *a, enum format format, int offset, avx2_tile_fn *const tiles[AVX2_TOKENS])
-{
-    struct panel p = panel_layout(format, a->k, a->group, a->shift);
-    int most = max_int(AVX2_X_BYTES / a->ldx / AVX2_TOKENS, 1) * AVX2_TOKENS;
-    for (int i0 = 0; i0 < a->m; i0 += most)
-        for (int n = a->n0; n < a->n1; n += PANEL_ROWS)
-            for (int i = i0; i < min_int(a->m, i0 + most); i += AVX2_TOKENS) {
-                int T = min_int(AVX2_TOKENS, min_int(a->m, i0 + most) - i);
-                avx2_block(a, &p, n, i, T, offset, tiles[T - 1]);
-            }
-}
+#define AVX2_GEMM(code, CODE, most)                                                                                   \
+    YMM_INLINE void multiply(const uint8_t *codes, int quads, const int8_t *x, size_t ldx, __m256i acc[YMM_TOKENS][2], const int T) \
+    {                                                                                                                 \
+        avx2_multiply(codes, quads, x, ldx, acc, T, most);                                                            \
+    }                                                                                                                 \
+    YMM_INLINE void unpack(const uint8_t *step, uint8_t *codes, int32_t *bias)                                        \
+    {                                                                                                                 \
+        ymm_prefetch(step, YMM_##CODE##_LINES);                                                                       \
+        avx2_unpack(step, codes, bias, YMM_##CODE##_QUADS, most, ymm_##code);                                         \
+    }                                                                                                                 \
+    YMM_INLINE void stream(const uint8_t *step, int steps, const int8_t *x, __m256i acc[2])                           \
+    {                                                                                                                 \
+        avx2_stream(step, steps, x, acc, YMM_##CODE##_QUADS, YMM_##CODE##_LINES, most, ymm_##code);                   \
+    }                                                                                                                 \
+    YMM_GEMM(FORMAT_##CODE, most ? YMM_##CODE##_OFFSET : 0, most ? YMM_QUAD : 2 * YMM_QUAD, multiply)
+#define AVX2_PARTS .packed_size = panel_size, .pack = panel_pack, .gemm = gemm
 
+#else
+#define AVX2_GEMM(code, CODE, most)
+#define AVX2_PARTS .absent = "not an x86-64 build"
 #endif
+
+/* Kernel <code>_avx2, all of it; columns: those of a step. */
+#define AVX2_KERNEL(code, CODE, columns, most)                                                                        \
+    AVX2_GEMM(code, CODE, most)                                                                                       \
+    const struct kernel kernel_##code##_avx2 = {                                                                      \
+        .name = #code "_avx2",                                                                                        \
+        .title = "AVX2, 32 products by VPMADDUBSW, added in 16 or 32 bits",                                           \
+        .format = FORMAT_##CODE,                                                                                      \
+        .needs = ISA_AVX2,                                                                                            \
+        .act = ACT_INT8,                                                                                              \
+        .n_step = PANEL_ROWS,                                                                                         \
+        .k_step = columns,                                                                                            \
+        .shift = true,                                                                                                \
+        AVX2_PARTS,                                                                                                   \
+    }
+
 #endif

@@ -1,0 +1,4 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "panel_avx2.h"
+
+AVX2_KERNEL(int2, INT2, 16, 42);

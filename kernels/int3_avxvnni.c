@@ -1,0 +1,4 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "panel_avxvnni.h"
+
+AVXVNNI_KERNEL(int3, INT3, 32);
