@@ -39,6 +39,7 @@ avx512_FLAGS := $(avx2_FLAGS) -mavx512f -mavx512bw -mavx512dq -mavx512vl -mprefe
 avxvnni_FLAGS := $(avx2_FLAGS) -mavxvnni
 vnni_FLAGS := $(avx512_FLAGS) -mavx512vnni
 avx512bf16_FLAGS := $(avx512_FLAGS) -mavx512bf16
+onednn_FLAGS := $(vnni_FLAGS)
 amx_FLAGS := $(vnni_FLAGS) -mavx512bf16 -mamx-tile -mamx-int8 -mamx-bf16
 endif
 ifneq ($(filter aarch64%,$(or $(shell $(CC) -dumpmachine 2>/dev/null),$(shell uname -m))),)

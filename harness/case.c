@@ -441,20 +441,19 @@ static enum status resolve_kernel(struct bench_case *c, struct err *e)
     struct err why = {0};
     char reason[256];
     int group = (int)case_int(c, "group");
+    bool shift = c->has[axis_must("zero_point")] && case_is(c, "zero_point", "on");
     const struct kernel *k = kernel_find(case_text(c, "kernel"));
     if (!k) {
         const struct format_info *f = format_find(case_text(c, "format"));
         assert(f);
         bool weight_only = f->qmax && case_is(c, "act", "bf16");
         enum act act = weight_only ? ACT_BF16 : kernel_act((enum format)(f - formats));
-        k = kernel_best((enum format)(f - formats), act, group, f->qmax && case_is(c, "zero_point", "on"), &why);
+        k = kernel_best((enum format)(f - formats), act, group, shift, &why);
         if (!k)
             skip(c, why.text);
         return k ? case_set(c, "kernel", k->name, e) : ST_OK;
     }
-    kernel_reason(k, reason, sizeof reason);
-    if (!reason[0] && k->k_step > 1 && group % k->k_step)
-        snprintf(reason, sizeof reason, "%s takes groups that are multiples of %d, not %d", k->name, k->k_step, group);
+    kernel_refusal(k, group, shift, reason, sizeof reason);
     if (reason[0])
         skip(c, reason);
     return ST_OK;

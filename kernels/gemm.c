@@ -63,11 +63,10 @@ static enum status check_scales(const struct qlinear *q, struct err *e)
 
 static enum status check_integer(const struct qlinear *q, const struct kernel *k, struct err *e)
 {
-    if (q->plane.group < 0 || q->plane.group % k->k_step)
-        return fail(e, ST_EUNSUPPORTED, "kernel %s takes groups of a multiple of %d columns (or 0, one a row), not %d", k->name,
-                    k->k_step, q->plane.group);
-    if (q->plane.shift && !k->shift)
-        return fail(e, ST_EUNSUPPORTED, "kernel %s takes no zero points; quantize symmetrically", k->name);
+    char why[512];
+    kernel_refusal(k, q->plane.group, q->plane.shift, why, sizeof why);
+    if (why[0])
+        return fail(e, ST_EUNSUPPORTED, "kernel %s %s", k->name, why);
     if (k->act != ACT_INT8 && q->act_gain != 1.0f)
         return fail(e, ST_EUSAGE, "kernel %s: γ on activations needs quantized activations; use an int8 one", k->name);
     if (q->cols > KERNEL_MAX_COLUMNS)

@@ -41,34 +41,44 @@ enum act kernel_act(enum format format)
     return formats[format].qmax ? ACT_INT8 : format == FORMAT_BF16 ? ACT_BF16 : ACT_F32;
 }
 
-/* "" or why k does not run here with this group. */
-static void refusal(const struct kernel *k, int group, bool shift, char *buf, size_t n)
+void kernel_refusal(const struct kernel *k, int group, bool shift, char *buf, size_t n)
 {
     kernel_reason(k, buf, n);
-    if (!buf[0] && group % k->k_step != 0)
-        snprintf(buf, n, "takes groups of a multiple of %d columns", k->k_step);
     if (!buf[0] && shift && !k->shift)
         snprintf(buf, n, "takes no zero points");
+    if (buf[0] || (group >= 0 && group % k->k_step == 0))
+        return;
+    if (k->k_step == KERNEL_ROW_SCALES)
+        snprintf(buf, n, "takes one scale a row (group 0), not one per %d columns", group);
+    else
+        snprintf(buf, n, "takes groups of a multiple of %d columns (or 0, one a row), not %d", k->k_step, group);
+}
+
+/* The last row of the table; a row before the one chosen is not asked, as asking may load its library. */
+static int last_kernel(void)
+{
+    int n = 0;
+    while (kernels[n])
+        n++;
+    return n - 1;
 }
 
 const struct kernel *kernel_best(enum format format, enum act act, int group, bool shift, struct err *e)
 {
     char why[sizeof e->text], all[900] = "";
     size_t used = 0;
-    const struct kernel *best = NULL;
-    for (int i = 0; kernels[i]; i++) {
+    for (int i = last_kernel(); i >= 0; i--) {
         if (kernels[i]->format != format || kernels[i]->act != act)
             continue;
-        refusal(kernels[i], group, shift, why, sizeof why);
+        kernel_refusal(kernels[i], group, shift, why, sizeof why);
         if (!why[0])
-            best = kernels[i];
-        else if (used < sizeof all)
+            return kernels[i];
+        if (used < sizeof all)
             used += (size_t)snprintf(all + used, sizeof all - used, "%s%s: %s", used ? "; " : "", kernels[i]->name, why);
     }
-    if (!best)
-        fail(e, ST_EUNSUPPORTED, "no %s kernel runs here with group %d and %s activations (%s)", formats[format].name, group,
-             act_names[act], all);
-    return best;
+    fail(e, ST_EUNSUPPORTED, "no %s kernel runs here with group %d and %s activations (%s)", formats[format].name, group,
+         act_names[act], all);
+    return NULL;
 }
 
 static double oracle_weight(const struct qlinear *q, int r, int c)

@@ -17,7 +17,7 @@
  * linear_open. Kernels that eat float activations owe the dot product of those (rounded to bf16 for ACT_BF16) and the
  * dequantized weights to rounding, in any order of addition.
  */
-enum { KERNEL_MAX_COLUMNS = 65536 };
+enum { KERNEL_MAX_COLUMNS = 65536, KERNEL_ROW_SCALES = KERNEL_MAX_COLUMNS + 1 };
 
 struct gemm_args {
     int m, n, k, group;
@@ -43,7 +43,7 @@ struct kernel {
     uint32_t needs;       /* ISA bits */
     enum act act;         /* activation format that it eats */
     int n_step;           /* n0 is a multiple of it, n1 too unless it is n */
-    int k_step;           /* group % k_step == 0 */
+    int k_step;           /* group % k_step == 0; KERNEL_ROW_SCALES: only one scale a row */
     bool shift;           /* takes planes with shifts */
     size_t (*packed_size)(const struct qlinear *q); /* bytes of what pack() writes */
     void (*pack)(void *dst, const struct qlinear *q);
@@ -57,6 +57,8 @@ const struct kernel *kernel_find(const char *name); /* NULL: unknown */
 
 /* "" when k can run here and now, else the reason in words. */
 void kernel_reason(const struct kernel *k, char *buf, size_t n);
+/* The same, with so many columns a scale, and shifts or not. */
+void kernel_refusal(const struct kernel *k, int group, bool shift, char *buf, size_t n);
 
 /* What a format's kernels eat unless weight-only ones are asked for. */
 enum act kernel_act(enum format format);

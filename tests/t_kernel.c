@@ -179,13 +179,15 @@ static bool runs_here(const struct kernel *k)
 
 static void run_all(struct problem *p, struct acts *a, int threads)
 {
+    char why[512];
     for (enum act act = 0; act < ACT_COUNT; act++) {
         float gain = p->q.act_gain;
         p->q.act_gain = act == ACT_INT8 ? gain : 1.0f;
         bool asked = false;
         for (int i = 0; kernels[i]; i++) {
             const struct kernel *k = kernels[i];
-            if (k->format != p->format || k->act != act || !runs_here(k) || p->group % k->k_step || (p->q.plane.shift && !k->shift))
+            kernel_refusal(k, p->group, p->q.plane.shift, why, sizeof why);
+            if (k->format != p->format || k->act != act || why[0])
                 continue;
             if (!asked)
                 kernel_oracle(&p->q, act, p->x, p->m, p->ldx, p->expected, p->n);

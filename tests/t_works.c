@@ -5,7 +5,10 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "cpu.h"
 #include "kernel.h"
@@ -155,6 +158,33 @@ static void what_cannot_run_here_is_skipped_with_its_reason(void **state)
     assert_int_equal(cpu_isa(), cpu_isa_detected()); /* the mask is as it was */
 }
 
+/* First of all tests: a library is loaded once in a process, so its absence is played in a child that has not loaded it. */
+static void a_rival_without_its_library_says_so(void **state)
+{
+    const char *key = "work=gemm kernel=int8_onednn m=1 n=64 k=64 cache=hot threads=1";
+    fflush(NULL);
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        struct bench_case c;
+        struct err e = {0};
+        setenv("QBENCH_LIBDNNL", "libnosuchdnnl.so.2", 1);
+        bool told = case_parse(&c, key, &e) == ST_OK && case_resolve(&c, &e) == ST_OK && c.skip[0];
+        _exit(told && (!strstr(c.skip, "not installed") || strstr(c.skip, "libdnnl2")) ? 0 : 1);
+    }
+    int status = 0;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
+static void a_rival_without_groups_says_so(void **state)
+{
+    struct bench_case c = case_of("work=gemm kernel=int8_onednn group=32 m=1 n=64 k=64 cache=hot threads=1");
+    char why[512];
+    kernel_reason(kernel_find("int8_onednn"), why, sizeof why);
+    assert_non_null(strstr(c.skip, why[0] ? why : "one scale a row (group 0)"));
+}
+
 static void too_much_memory_is_told_with_figures(void **state)
 {
     struct bench_case c = case_of("work=gemm kernel=f32_scalar m=1 n=16777216 k=16777216 cache=hot threads=1");
@@ -233,6 +263,8 @@ static void jobs_are_interleaved(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_rival_without_its_library_says_so),
+        cmocka_unit_test(a_rival_without_groups_says_so),
         cmocka_unit_test(every_work_is_whole),
         cmocka_unit_test(every_kernel_passes_its_check),
         cmocka_unit_test(a_pass_that_did_nothing_is_wrong),
