@@ -75,6 +75,16 @@ static const char *value_cache(const struct work *w, int i)
     return listed(list, 2, i);
 }
 
+static const char *value_shape(const struct work *w, int i)
+{
+    static const char *const list[] = {
+#define PRESET(name, ...) name "/q", name "/k", name "/v", name "/o", name "/gate", name "/up", name "/down", name "/head",
+#include "presets.def"
+#undef PRESET
+    };
+    return listed(list, sizeof list / sizeof *list, i);
+}
+
 static const char *value_op(const struct work *w, int i)
 {
     int n = w && !strcmp(w->name, "peak") ? 0 : STREAM_COUNT;
@@ -90,9 +100,9 @@ static const struct vocabulary {
     const char *(*word)(const struct work *w, int i);
 } vocabularies[] = {
     {"work", value_work},         {"op", value_op},       {"tune", value_tune},         {"method", value_method},
-    {"format", value_format},     {"zero_point", value_zero_point}, {"act", value_act},
-    {"gamma", value_gamma}, {"gamma_on", value_gamma_on}, {"kernel", value_kernel},
-    {"acts", value_acts},         {"cache", value_cache},
+    {"format", value_format},     {"zero_point", value_zero_point}, {"act", value_act},       {"gamma", value_gamma},
+    {"gamma_on", value_gamma_on}, {"kernel", value_kernel},         {"acts", value_acts},     {"cache", value_cache},
+    {"shape", value_shape},
 };
 
 /* Walks from the first word every time: the tables have tens of rows, and a row past the end must never be looked at. */
@@ -366,6 +376,7 @@ static bool trained_by_method(const struct bench_case *c)
 
 static bool no_gamma(const struct bench_case *c) { return case_is(c, "gamma", "off"); }
 static bool not_calibrated(const struct bench_case *c) { return no_gamma(c) || !case_is(c, "gamma_on", "act"); }
+static bool spelled_out(const struct bench_case *c) { return true; } /* n and k say it */
 static bool not_tuned(const struct bench_case *c) { return case_is(c, "tune", "none") && !trained_by_method(c); }
 
 static const struct relevance {
@@ -382,6 +393,7 @@ static const struct relevance {
     {"calib_tokens", not_calibrated},
     {"tune", trained_by_method},
     {"tune_tokens", not_tuned},
+    {"shape", spelled_out},
 };
 
 static void drop_irrelevant(struct bench_case *c)
@@ -408,6 +420,37 @@ static enum status match_kernel(struct bench_case *c, struct err *e)
         return ST_OK;
     enum status s = match_one(c, "format", formats[k->format].name, e);
     return s == ST_OK && formats[k->format].qmax ? match_one(c, "act", act_names[k->act], e) : s;
+}
+
+static enum status set_int(struct bench_case *c, const char *axis, long value, struct err *e)
+{
+    char text[24];
+    snprintf(text, sizeof text, "%ld", value);
+    return case_set(c, axis, text, e);
+}
+
+/* "1b/down" stands for that layer's n and k. */
+static enum status resolve_shape(struct bench_case *c, struct err *e)
+{
+    struct model_config m;
+    const char *shape = case_text(c, "shape"), *layer = strchr(shape, '/');
+    char preset[sizeof m.preset];
+    int rows, cols, lin = 0;
+    if (!layer || !work_reads(c->work, axis_must("shape")))
+        return ST_OK;
+    if (c->has[axis_must("n")] || c->has[axis_must("k")])
+        return fail(e, ST_EUSAGE, "shape=%s says what n and k are; give one or the other", shape);
+    snprintf(preset, sizeof preset, "%.*s", (int)(layer - shape), shape);
+    if (config_preset(&m, preset, e) != ST_OK)
+        return ST_EUSAGE;
+    while (lin < LIN_COUNT && strcmp(lin_names[lin], layer + 1) != 0)
+        lin++;
+    rows = m.vocab; /* the head */
+    cols = m.dim;
+    if (lin < LIN_COUNT)
+        lin_shape(&m, (enum lin)lin, &rows, &cols);
+    enum status s = set_int(c, "n", rows, e);
+    return s == ST_OK ? set_int(c, "k", cols, e) : s;
 }
 
 static enum status fill_defaults(struct bench_case *c, struct err *e)
@@ -503,15 +546,12 @@ enum status case_resolve(struct bench_case *c, struct err *e)
     if (!c->work)
         return fail(e, ST_EUSAGE, "a case needs a work; `qbench list works` lists them");
     enum status s;
-    char threads[16];
     c->skip[0] = 0;
-    if ((s = match_kernel(c, e)) != ST_OK || (s = fill_defaults(c, e)) != ST_OK)
+    if ((s = match_kernel(c, e)) != ST_OK || (s = resolve_shape(c, e)) != ST_OK || (s = fill_defaults(c, e)) != ST_OK)
         return s;
     drop_irrelevant(c);
-    if (c->has[axis_must("threads")] && case_int(c, "threads") == 0) {
-        snprintf(threads, sizeof threads, "%d", host_cpus());
-        case_set(c, "threads", threads, e);
-    }
+    if (c->has[axis_must("threads")] && case_int(c, "threads") == 0 && (s = set_int(c, "threads", host_cpus(), e)) != ST_OK)
+        return s;
     if ((s = resolve_under_isa(c, e)) != ST_OK || (s = resolve_work(c, e)) != ST_OK)
         return s;
     if (write_key(c, c->key, sizeof c->key) >= sizeof c->key)

@@ -151,6 +151,8 @@ static enum status check_filter(const char *filter, struct err *e)
         return ST_OK;
     for (const char *p = filter; p; p = strchr(p, ',') ? strchr(p, ',') + 1 : NULL) {
         snprintf(name, sizeof name, "%.*s", (int)strcspn(p, "="), p);
+        if (!strcmp(name, "shape"))
+            return fail(e, ST_EUSAGE, "--filter: shape is short for n and k, and cases have only those; use --set shape=…, or filter by n and k");
         if (axis_index(name) >= 0)
             continue;
         struct nearest near = nearest_to(name);

@@ -203,6 +203,8 @@ static enum status read_exclude(struct suite_file *f, struct exclude *x, const y
             return suite_complain(f, place_of(f, k), "exclude: %s is a setting; only axes tell cases apart", name);
         if (axis < 0)
             return suite_unknown_key(f, name, place_of(f, k));
+        if (!strcmp(name, "shape"))
+            return suite_complain(f, place_of(f, k), "exclude: shape is short for n and k, and cases have only those; exclude by n and k");
         if (x->axis[axis].n)
             return suite_complain(f, place_of(f, k), "the key '%s' stands twice", name);
         if (read_values(f, &x->axis[axis], axis, node_at(f, p->value), true) != ST_OK)

@@ -411,7 +411,7 @@ const struct work work_gemm = {
     .name = "gemm",
     .unit = "pass",
     .title = "one linear layer y = x W^T with random weights, x of m tokens",
-    .axes = "format group zero_point act kernel m n k acts cache isa threads seed",
+    .axes = "format group zero_point act kernel m shape n k acts cache isa threads seed",
     .resolve = resolve,
     .open = open_job,
     .check = check,

@@ -128,10 +128,34 @@ static void a_key_says_what_has_meaning(void **state)
     }
 }
 
+/* A layer of a preset is short for its n and k; the key has only those. */
+static void a_shape_is_its_n_and_k(void **state)
+{
+    static const struct {
+        const char *shape, *n_k;
+    } table[] = {
+        {"1m/q", " n=128 k=128 "},     {"1m/v", " n=64 k=128 "},      {"1b/k", " n=256 k=2048 "},     {"1b/gate", " n=5632 k=2048 "},
+        {"1b/down", " n=2048 k=5632 "}, {"30m/o", " n=512 k=512 "}, {"350m/up", " n=3328 k=1024 "}, {"100m/head", " n=32000 k=768 "},
+    };
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        char key[96];
+        snprintf(key, sizeof key, "work=gemm kernel=int8_scalar shape=%s", table[i].shape);
+        struct bench_case c = case_of(key);
+        if (!strstr(c.key, table[i].n_k) || strstr(c.key, "shape"))
+            fail_msg("%s -> %s", key, c.key);
+    }
+    for (int i = 0, axis = axis_index("shape"); axis_value(axis, NULL, i); i++) {
+        char key[96];
+        snprintf(key, sizeof key, "work=gemm kernel=int8_scalar shape=%s", axis_value(axis, NULL, i));
+        case_of(key);
+    }
+}
+
 static void nonsense_is_refused(void **state)
 {
     static const char *const keys[] = {
         "work=gemm kernel=int8_scalar acts=later", "work=gemm kernel=int8_scalar cache=warm", "work=gemm kernel=int8_scalar n=999999999",
+        "work=gemm kernel=int8_scalar shape=1b/down n=2048", "work=gemm kernel=int8_scalar shape=1b/sideways",
         "work=bandwidth op=move",                  "work=peak op=int9_magic",                 "work=peak",
     };
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
@@ -270,6 +294,7 @@ int main(void)
         cmocka_unit_test(a_pass_that_did_nothing_is_wrong),
         cmocka_unit_test(cold_copies_are_checked_as_they_rotate),
         cmocka_unit_test(a_key_says_what_has_meaning),
+        cmocka_unit_test(a_shape_is_its_n_and_k),
         cmocka_unit_test(nonsense_is_refused),
         cmocka_unit_test(what_cannot_run_here_is_skipped_with_its_reason),
         cmocka_unit_test(too_much_memory_is_told_with_figures),
