@@ -170,6 +170,20 @@ int setting_index(const char *name)
 /* Zero samples or no time at all would measure nothing and call it done. */
 static bool must_be_positive(const char *setting) { return words_has("samples sample_seconds max_noise group_cases timeout_seconds", setting); }
 
+static enum status check_axis_list(const char *name, const char *list, struct err *e)
+{
+    char word[CASE_VALUE_MAX], hint[128];
+    for (const char *p = list + strspn(list, " "); *p; p += strcspn(p, " "), p += strspn(p, " ")) {
+        snprintf(word, sizeof word, "%.*s", (int)strcspn(p, " "), p);
+        struct nearest near = nearest_to(word);
+        for (int i = 0; axes[i].name; i++)
+            nearest_offer(&near, axes[i].name);
+        if (axis_index(word) < 0)
+            return fail(e, ST_EUSAGE, "%s: unknown axis '%s'%s", name, word, nearest_hint(&near, hint, sizeof hint));
+    }
+    return ST_OK;
+}
+
 enum status settings_set(struct settings *s, const char *name, const char *value, struct err *e)
 {
     int i = setting_index(name);
@@ -199,6 +213,8 @@ enum status settings_set(struct settings *s, const char *name, const char *value
     default:
         if (strlen(value) >= sizeof s->train_text)
             return fail(e, ST_EUSAGE, "%s: longer than %zu characters", name, sizeof s->train_text - 1);
+        if (!strcmp(name, "compare") && check_axis_list(name, value, e) != ST_OK)
+            return ST_EUSAGE;
         strcpy(field, value);
         return ST_OK;
     }

@@ -6,12 +6,14 @@
 #include "progress.h"
 #include "session.h"
 
-enum { OPT_SET = 1, OPT_FILTER, OPT_DRY_RUN, OPT_RESUME, OPT_QUIET };
+enum { OPT_SET = 1, OPT_SECTION, OPT_FILTER, OPT_DRY_RUN, OPT_RESUME, OPT_QUIET };
 
 struct arguments {
     struct options options;
     const char *suite, *filter;
     struct session_sets sets;
+    const char *sections[SESSION_SETS_MAX];
+    int n_sections;
     bool dry_run, resume, quiet;
 };
 
@@ -24,6 +26,11 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         return 0;
     case OPT_SET:
         session_add_set(&a->sets, arg, state);
+        return 0;
+    case OPT_SECTION:
+        if (a->n_sections == SESSION_SETS_MAX)
+            argp_failure(state, EXIT_USAGE, 0, "more than %d times --section", SESSION_SETS_MAX);
+        a->sections[a->n_sections++] = arg;
         return 0;
     case OPT_FILTER:
         a->filter = arg;
@@ -81,6 +88,7 @@ int cmd_run(int argc, char **argv)
 {
     static const struct argp_option own[] = {
         {"set", OPT_SET, "KEY=VALUE", 0, "Replace a key in every section (may be repeated; VALUE may be a YAML list)", 0},
+        {"section", OPT_SECTION, "NAME", 0, "Run only this section of the suite (may be repeated; NAME may be a glob)", 0},
         {"filter", OPT_FILTER, "GLOB", 0, "Run only the cases whose key matches, or axis=glob,axis=glob", 0},
         {"dry-run", OPT_DRY_RUN, 0, 0, "Print the cases and an estimate of time", 0},
         {"resume", OPT_RESUME, 0, 0, "Go on with the latest unfinished run of this suite, if there is one", 0},
@@ -94,6 +102,7 @@ int cmd_run(int argc, char **argv)
         "Examples:\n"
         "  qbench run quick\n"
         "  qbench run quick --set model=random:1b --filter 'work=decode'\n"
+        "  qbench run kernels --section bandwidth --section 'hot_*'\n"
         "  qbench run smoke --isa avx2 --threads 1 --label before\n"
         "  qbench run quick --dry-run --format csv\n",
         children, NULL, NULL};
@@ -109,7 +118,7 @@ int cmd_run(int argc, char **argv)
         sets[i] = overrides[i];
     for (int i = 0; i < a.sets.n; i++)
         sets[n + i] = a.sets.text[i];
-    struct suite_options so = {.sets = sets, .n_sets = n + a.sets.n, .n_general = n, .filter = a.filter};
+    struct suite_options so = {.sets = sets, .n_sets = n + a.sets.n, .n_general = n, .sections = a.sections, .n_sections = a.n_sections, .filter = a.filter};
     if (suite_load(&suite, a.suite, &so, &e) != ST_OK)
         return complain(&e);
     struct session s = {.options = &a.options, .suite = &suite, .resume = a.resume, .quiet = a.quiet, .argc = argc, .argv = argv};

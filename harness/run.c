@@ -14,6 +14,7 @@
 
 #include "progress.h"
 #include "wire.h"
+#include "words.h"
 #include "work.h"
 
 enum { GROUP_MAX = 64, WIRE_FD = 3 };
@@ -44,11 +45,21 @@ struct runner {
     double started;
 };
 
+/* An axis that one of them does not have is no difference: f32 has no group. */
+static bool differ_only_in(const char *compared, const struct bench_case *a, const struct bench_case *b)
+{
+    for (int i = 0; axes[i].name; i++)
+        if (a->has[i] && b->has[i] && strcmp(a->value[i], b->value[i]) != 0 && !words_has(compared, axes[i].name))
+            return false;
+    return true;
+}
+
 /* Cases may share a child when one process can be all of them at once: same work, limits and instruction sets. */
 static bool same_group(const struct bench_case *a, const struct bench_case *b)
 {
     return a->work == b->work && !a->work->alone && !strcmp(a->section, b->section) && !strcmp(case_text(a, "isa"), case_text(b, "isa")) &&
-           a->settings.memory_mb == b->settings.memory_mb && a->settings.group_cases == b->settings.group_cases;
+           a->settings.memory_mb == b->settings.memory_mb && a->settings.group_cases == b->settings.group_cases &&
+           (!a->settings.compare[0] || differ_only_in(a->settings.compare, a, b));
 }
 
 static enum status store_one(struct runner *r, size_t i, const struct result *result, struct err *e)

@@ -180,6 +180,29 @@ static bool kept(const struct bench_case *c, const char *filter)
     return true;
 }
 
+static bool section_asked(const struct section *s, const struct suite_options *o)
+{
+    for (int i = 0; i < o->n_sections; i++)
+        if (fnmatch(o->sections[i], s->name, 0) == 0)
+            return true;
+    return !o->n_sections;
+}
+
+/* Each must name something: a misspelled section would be missing silently. */
+static enum status check_sections(struct loader *l)
+{
+    const struct suite_options *o = l->options;
+    for (int i = 0; i < o->n_sections; i++) {
+        char list[512] = "";
+        size_t k = 0;
+        for (; k < l->file.n_sections && fnmatch(o->sections[i], l->file.sections[k].name, 0) != 0; k++)
+            words_append(list, sizeof list, l->file.sections[k].name);
+        if (k == l->file.n_sections)
+            return fail(l->file.e, ST_EUSAGE, "--section %s: %s has no such section; it has %s", o->sections[i], l->file.name, list);
+    }
+    return ST_OK;
+}
+
 static size_t slot_of(const struct loader *l, const char *key)
 {
     size_t i = XXH64(key, strlen(key), 0) & (l->n_slots - 1);
@@ -295,16 +318,25 @@ static enum status count_combinations(struct loader *l, const struct section *s,
     return ST_OK;
 }
 
+/* The axes that turn, the slowest first: the work, on which the reading of the others depends, and last what is compared. */
+static int choose_wheels(const struct section *s, int *wheel)
+{
+    int setting = suite_key_index("compare"), wheels = 0;
+    const char *compared = s->use[setting] ? s->use[setting]->word[0] : "";
+    for (int fast = 0; fast < 2; fast++)
+        for (int i = 0; axes[i].name; i++)
+            if (s->use[i] && section_reads(s, i) && (i > 0 && words_has(compared, axes[i].name)) == (fast > 0))
+                wheel[wheels++] = i;
+    return wheels;
+}
+
 /* An odometer: the first axis turns slowest, so that cases come in the order in which a reader expands the lists. */
 static enum status expand_section(struct loader *l, const struct section *s)
 {
-    int wheel[CASE_AXES_MAX], wheels = 0;
+    int wheel[CASE_AXES_MAX], wheels = choose_wheels(s, wheel);
     size_t digit[CASE_AXES_MAX] = {0};
     struct bench_case c;
     bool fits, any = false;
-    for (int i = 0; axes[i].name; i++)
-        if (s->use[i] && section_reads(s, i))
-            wheel[wheels++] = i;
     enum status st = count_combinations(l, s, wheel, wheels);
     for (int i = 0; st == ST_OK && i >= 0;) {
         st = set_up(l, s, digit, wheel, wheels, &c, &fits);
@@ -323,7 +355,7 @@ static enum status build_cases(struct loader *l)
 {
     const struct suite_options *o = l->options;
     struct override *overrides = calloc((size_t)o->n_sets + 1, sizeof *overrides);
-    enum status s = overrides ? ST_OK : fail(l->file.e, ST_ENOMEM, "no memory for the suite");
+    enum status s = overrides ? check_sections(l) : fail(l->file.e, ST_ENOMEM, "no memory for the suite");
     for (size_t i = 0; s == ST_OK && i < l->file.n_sections; i++)
         s = link_section(l, &l->file.sections[i]);
     for (size_t i = 0; s == ST_OK && i < l->file.n_sections; i++)
@@ -334,7 +366,8 @@ static enum status build_cases(struct loader *l)
             if ((strncmp(o->sets[i], "work=", 5) == 0) == (pass == 0))
                 s = apply_set(l, o->sets[i], i < o->n_general, &overrides[i]);
     for (size_t i = 0; s == ST_OK && i < l->file.n_sections; i++)
-        s = expand_section(l, &l->file.sections[i]);
+        if (section_asked(&l->file.sections[i], o))
+            s = expand_section(l, &l->file.sections[i]);
     for (int i = 0; overrides && i < o->n_sets; i++)
         suite_values_free(&overrides[i].values);
     free(overrides);
@@ -408,6 +441,10 @@ static void make_hash(struct suite *s, size_t bytes, const struct suite_options 
     for (int i = 0; i < o->n_sets; i++) {
         XXH64_update(h, "\0set", 4);
         XXH64_update(h, o->sets[i], strlen(o->sets[i]));
+    }
+    for (int i = 0; i < o->n_sections; i++) {
+        XXH64_update(h, "\0section", 8);
+        XXH64_update(h, o->sections[i], strlen(o->sections[i]));
     }
     if (o->filter) {
         XXH64_update(h, "\0filter", 7);

@@ -27,7 +27,7 @@ struct suite {
     char name[64];
     char path[512];
     char *text;               /* owned: the file */
-    char hash[17];            /* of text and overrides and filter */
+    char hash[17];            /* of text, overrides, sections and filter */
     struct bench_case *cases; /* owned; resolved, without duplicates, in order */
     size_t count;
 };
@@ -36,6 +36,8 @@ struct suite_options {
     const char *const *sets; /* "key=value" (value may be a YAML list), each replaces that key in every section */
     int n_sets;
     int n_general;           /* the first so many speak to the whole command (--seed): where no section reads them, they say nothing */
+    const char *const *sections; /* globs over names of sections; n_sections == 0: all */
+    int n_sections;
     const char *filter;      /* a glob over keys, or "axis=glob,axis=glob"; NULL = all */
 };
 

@@ -252,6 +252,57 @@ static void bad_options(void **state)
     }
 }
 
+/* What is compared turns fastest, wherever its axis stands. */
+static void compared_axes_turn_fastest(void **state)
+{
+    char text[512];
+    snprintf(text, sizeof text, "%s    m: [1, 2]\n    k: [32, 64]\n    threads: [1, 2]\n    compare: m\n", head);
+    struct suite s = loaded(text);
+    assert_string_equal(s.cases[0].settings.compare, "m");
+    assert_cases(&s, SHOW("m", "k", "threads"), "1 32 1\n2 32 1\n1 32 2\n2 32 2\n1 64 1\n2 64 1\n1 64 2\n2 64 2\n");
+    snprintf(text, sizeof text, "%s    m: [1, 2]\n    k: [32, 64]\n    compare: m threads work\n", head);
+    s = loaded(text);
+    assert_cases(&s, SHOW("m", "k"), "1 32\n2 32\n1 64\n2 64\n");
+    snprintf(text, sizeof text, "%s    compare: m thraeds\n", head);
+    struct err e = {0};
+    write_bytes(text, strlen(text));
+    assert_int_equal(suite_load(&s, path, NULL, &e), ST_EFORMAT);
+    assert_non_null(strstr(e.text, ":6:14: compare: unknown axis 'thraeds', did you mean 'threads'?"));
+}
+
+static void sections_are_chosen(void **state)
+{
+    static const char text[] = "sections:\n  up: {work: gemm, kernel: f32_scalar, m: 1}\n  down: {inherit: up, m: 2}\n  upper: {inherit: up, m: 3}\n";
+    static const char *const asked[] = {"up*"}, *const both[] = {"upper", "down"}, *const unknown[] = {"up", "side"};
+    struct suite s;
+    struct err e = {0};
+    struct suite_options o = {.sections = asked, .n_sections = 1};
+    char hash[sizeof s.hash];
+    write_bytes(text, strlen(text));
+    assert_int_equal(suite_load(&s, path, &o, &e), ST_OK);
+    strcpy(hash, s.hash);
+    assert_cases(&s, SHOW("m"), "1\n3\n");
+    o = (struct suite_options){.sections = both, .n_sections = 2};
+    assert_int_equal(suite_load(&s, path, &o, &e), ST_OK);
+    assert_string_not_equal(s.hash, hash); /* another set of cases is another run to resume */
+    assert_cases(&s, SHOW("m"), "2\n3\n");
+    o = (struct suite_options){.sections = unknown, .n_sections = 2};
+    assert_int_equal(suite_load(&s, path, &o, &e), ST_EUSAGE);
+    assert_non_null(strstr(e.text, "--section side: "));
+    assert_non_null(strstr(e.text, "it has up, down, upper"));
+}
+
+static void shapes_are_short_for_numbers(void **state)
+{
+    struct suite s = loaded("sections:\n  a: {work: gemm, kernel: f32_scalar, shape: '1b/*'}\n");
+    assert_cases(&s, SHOW("n", "k"), "2048 2048\n256 2048\n5632 2048\n2048 5632\n32000 2048\n"); /* equal ones once */
+    static const char text[] = "sections:\n  a: {work: gemm, kernel: f32_scalar, shape: 1b/q, exclude: [{shape: 1b/q}]}\n";
+    struct err e = {0};
+    write_bytes(text, strlen(text));
+    assert_int_equal(suite_load(&s, path, NULL, &e), ST_EFORMAT);
+    assert_non_null(strstr(e.text, "exclude by n and k"));
+}
+
 /* Bytes that are no text, and aliases that multiply: refused quickly, in one line. */
 static void hostile_files(void **state)
 {
@@ -326,6 +377,9 @@ int main(void)
         cmocka_unit_test(overrides_and_filters),
         cmocka_unit_test(errors_say_where),
         cmocka_unit_test(bad_options),
+        cmocka_unit_test(compared_axes_turn_fastest),
+        cmocka_unit_test(sections_are_chosen),
+        cmocka_unit_test(shapes_are_short_for_numbers),
         cmocka_unit_test(hostile_files),
         cmocka_unit_test(mutations),
         cmocka_unit_test(missing_suites),
