@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include <math.h>
-#include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "kernel.h"
+#include "peak.h"
 #include "show.h"
 #include "show_book.h"
 
@@ -11,58 +12,48 @@
 
 enum { NO_ROW = -1 };
 
-/* The last-level cache of the machine that the run ran on, 0 when unknown. */
-static enum status cache_bytes(struct store *s, int64_t run, long long *bytes, struct err *e)
+static bool same_machine_share(const struct book *b, size_t x, size_t y)
 {
-    char id[32];
-    const char *params[] = {id};
-    struct table *t;
-    snprintf(id, sizeof id, "%lld", (long long)run);
-    *bytes = 0;
-    enum status st = store_query(s, "SELECT json_extract(m.json, '$.l3') FROM run r JOIN machine m ON m.id = r.machine_id WHERE r.id = CAST(?1 AS INTEGER)", params, 1, &t, e);
-    if (st != ST_OK)
-        return st;
-    const struct cell *c = table_cell(t, 0, 0);
-    *bytes = c && c->type == CELL_INT ? c->integer : 0;
-    table_free(t);
-    return ST_OK;
+    return book_int(b, x, "threads") == book_int(b, y, "threads") && book_is(b, x, "isa", book_text(b, y, "isa"));
 }
 
-/* Cold weights stream from memory: the largest buffer read. Hot ones come from the caches: the smallest, if it fits there. */
-static long bandwidth_row(const struct book *b, size_t row, long long cache)
+/* How fast memory is depends on where what is read stands: the roof is the read whose buffer is nearest in size to the bytes that
+ * the case touches before it comes back to the same ones, and none that is more than four times larger or smaller. */
+static long bandwidth_row(const struct book *b, size_t row)
 {
-    bool cold = book_is(b, row, "cache", "cold");
+    double mine = book_value(b, row, "footprint_bytes").value, nearest = log(4);
     long best = NO_ROW;
     for (size_t i = 0; i < book_size(b); i++) {
-        if (!book_is(b, i, "work", "bandwidth") || !book_is(b, i, "op", "read") || !book_measured(b, i) || book_int(b, i, "threads") != book_int(b, row, "threads"))
+        if (!book_is(b, i, "work", "bandwidth") || !book_is(b, i, "op", "read") || !book_measured(b, i) || !same_machine_share(b, i, row))
             continue;
-        long long bytes = book_int(b, i, "bytes");
-        if (cold ? bytes <= cache : bytes > cache)
-            continue;
-        if (best == NO_ROW || (cold ? bytes > book_int(b, (size_t)best, "bytes") : bytes < book_int(b, (size_t)best, "bytes")))
+        double distance = fabs(log(book_value(b, i, "footprint_bytes").value / mine));
+        if (distance <= nearest) {
+            nearest = distance;
             best = (long)i;
+        }
     }
     return best;
 }
 
-/* Peaks are named by the arithmetic that fills them: int4_vnni multiplies as int8_vnni does; the BLAS library, as the best f32 peak. */
-static bool is_ceiling_of(const char *peak, const char *kernel)
+/* Libraries choose their instructions themselves; our kernels use those that they name. */
+static bool is_library(const struct kernel *k) { return strstr(k->name, "_blas") || strstr(k->name, "_onednn"); }
+
+/* Peaks are named by the arithmetic that fills them: int4_vnni multiplies as int8_vnni does. */
+static bool is_ceiling_of(const struct peak *p, const struct kernel *k)
 {
-    const struct kernel *k = kernel_find(kernel);
-    const char *isa = strchr(kernel, '_'), *arithmetic = !k ? "int8" : act_names[k->act];
-    char name[64];
-    if (!isa)
-        return false;
-    snprintf(name, sizeof name, "%s%s", arithmetic, isa);
-    return !strcmp(isa, "_blas") ? !strncmp(peak, "f32_", 4) : !strcmp(peak, name);
+    bool integer = !strncmp(p->name, "int", 3), bf16 = !strncmp(p->name, "bf16", 4);
+    bool same = integer == (k->act == ACT_INT8) && (!bf16 || k->act == ACT_BF16); /* bf16 may be multiplied as f32, not the reverse */
+    return same && (is_library(k) || (p->needs & ~k->needs) == 0);
 }
 
+/* The highest of those that the kernel could reach. */
 static long peak_row(const struct book *b, size_t row)
 {
+    const struct kernel *k = kernel_find(book_text(b, row, "kernel"));
     long best = NO_ROW;
-    for (size_t i = 0; i < book_size(b); i++) {
-        if (!book_is(b, i, "work", "peak") || !book_measured(b, i) || book_int(b, i, "threads") != book_int(b, row, "threads") ||
-            !is_ceiling_of(book_text(b, i, "op"), book_text(b, row, "kernel")))
+    for (size_t i = 0; k && i < book_size(b); i++) {
+        const struct peak *p = book_is(b, i, "work", "peak") ? peak_find(book_text(b, i, "op")) : NULL;
+        if (!p || !book_measured(b, i) || !same_machine_share(b, i, row) || !is_ceiling_of(p, k))
             continue;
         if (best == NO_ROW || book_value(b, i, "ops_per_second").value > book_value(b, (size_t)best, "ops_per_second").value)
             best = (long)i;
@@ -70,32 +61,69 @@ static long peak_row(const struct book *b, size_t row)
     return best;
 }
 
-static void put_share(const struct book *b, size_t row, long roof, const char *name, const char *absent, struct table *t, int column)
+/* Reached over roof in percent; NaN and why where one of them is missing. */
+static double share(const struct book *b, size_t row, long roof, const char *name, const char *absent, const char **why)
 {
     struct named mine = book_value(b, row, name);
-    struct named limit = roof == NO_ROW ? (struct named){.value = NAN} : book_value(b, (size_t)roof, name);
-    if (roof == NO_ROW)
-        table_absent(t, column, absent);
-    else if (mine.reason || limit.reason)
-        table_absent(t, column, mine.reason ? mine.reason : limit.reason);
-    else
-        table_real(t, column, 100 * mine.value / limit.value);
+    struct named limit = roof == NO_ROW ? (struct named){.value = NAN, .reason = absent} : book_value(b, (size_t)roof, name);
+    *why = mine.reason ? mine.reason : limit.reason;
+    return *why ? NAN : 100 * mine.value / limit.value;
 }
 
-static void kernel_row(const struct book *b, size_t row, long long cache, struct table *t)
+static void put_share(struct table *t, int column, double percent, const char *why)
 {
-    static const char *const shown[] = {"kernel", "m", "n", "k", "group", "threads", "cache", "acts"};
+    if (why)
+        table_absent(t, column, why);
+    else
+        table_real(t, column, percent);
+}
+
+/* "read of 64 MiB" */
+static void name_bandwidth(const struct book *b, long row, char *buf, size_t n)
+{
+    double bytes = (double)book_int(b, (size_t)row, "bytes");
+    int power = bytes >= 0x1p30 ? 3 : bytes >= 0x1p20 ? 2 : bytes >= 0x1p10;
+    snprintf(buf, n, "read of %.4g %s", bytes / pow(1024, power), (const char *const[]){"B", "KiB", "MiB", "GiB"}[power]);
+}
+
+/*
+ * What is attainable is the lower of the peak and of intensity times bandwidth; so the share of it is the larger of the two shares,
+ * and that roof is the one that binds. With only one of them measured, which one binds is not known.
+ */
+static void put_roofs(const struct book *b, size_t row, struct table *t, int c)
+{
+    long memory = bandwidth_row(b, row), arithmetic = peak_row(b, row);
+    const char *no_memory, *no_arithmetic;
+    char name[64];
+    double of_bandwidth = share(b, row, memory, "bytes_per_second", "no read of a like size on as many threads in this run", &no_memory);
+    double of_peak = share(b, row, arithmetic, "ops_per_second", "no peak for this kernel's arithmetic on as many threads in this run", &no_arithmetic);
+    put_share(t, c, of_bandwidth, no_memory);
+    put_share(t, c + 1, of_peak, no_arithmetic);
+    put_share(t, c + 2, fmax(of_bandwidth, of_peak), no_memory ? no_memory : no_arithmetic);
+    if (no_memory || no_arithmetic)
+        return;
+    if (of_bandwidth >= of_peak)
+        name_bandwidth(b, memory, name, sizeof name);
+    else
+        snprintf(name, sizeof name, "%s", book_text(b, (size_t)arithmetic, "op"));
+    table_text(t, c + 3, name);
+}
+
+/* Axes of a gemm case that are always shown, and those that are where a run has several. */
+static const char *const kernel_axes[] = {"kernel", "m", "n", "k", "group", "threads", "cache", "acts", "isa", "seed"};
+enum { KERNEL_AXES_COUNT = sizeof kernel_axes / sizeof *kernel_axes, KERNEL_AXES_ALWAYS = 8 };
+
+static void kernel_row(const struct book *b, size_t row, struct table *t)
+{
     int c = 0;
     table_row(t);
-    for (; c < (int)(sizeof shown / sizeof *shown); c++)
-        book_put_axis(b, row, shown[c], t, c);
+    for (; c < KERNEL_AXES_COUNT; c++)
+        if (c < KERNEL_AXES_ALWAYS || book_varies(b, kernel_axes[c]))
+            book_put_axis(b, row, kernel_axes[c], t, c);
     book_put(b, row, "ops_per_second", 1e-9, t, c);
     book_put(b, row, "bytes_per_second", 1e-9, t, c + 1);
-    bool cold = book_is(b, row, "cache", "cold");
-    put_share(b, row, bandwidth_row(b, row, cache), "bytes_per_second",
-              cold ? "no bandwidth case beyond the caches on as many threads in this run" : "no bandwidth case within the caches on as many threads in this run", t, c + 2);
-    put_share(b, row, peak_row(b, row), "ops_per_second", "no peak case for this kernel's arithmetic on as many threads in this run", t, c + 3);
-    table_text(t, c + 4, book_text(b, row, "outcome"));
+    put_roofs(b, row, t, c + 2);
+    table_text(t, c + 6, book_text(b, row, "outcome"));
 }
 
 static bool any_above(const struct table *t, const char *column)
@@ -106,30 +134,38 @@ static bool any_above(const struct table *t, const char *column)
     return false;
 }
 
-enum status show_kernels(struct store *s, int64_t run, struct table **out, struct err *e)
+static struct table *kernel_table(void)
 {
-    struct book b;
-    long long cache;
-    *out = NULL;
-    enum status st = cache_bytes(s, run, &cache, e);
-    if (st == ST_OK)
-        st = book_open(&b, s, run, "'gemm', 'bandwidth', 'peak'", e);
-    if (st != ST_OK)
-        return st;
     struct table *t = table_new("Kernels");
-    for (const char *const *name = (const char *const[]){"kernel", "m", "n", "k", "group", "threads", "cache", "acts", NULL}; *name; name++)
-        table_column(t, *name, "", 0);
+    for (int i = 0; i < KERNEL_AXES_COUNT; i++)
+        table_column(t, kernel_axes[i], "", 0);
     table_column(t, "operations", "GOP/s", 3);
     table_column(t, "bytes", "GB/s", 3);
     table_column(t, "of bandwidth", "%", 3);
     table_column(t, "of peak", "%", 3);
+    table_column(t, "of roof", "%", 3);
+    table_column(t, "bound by", "", 0);
     table_column(t, "outcome", "", 0);
+    return t;
+}
+
+enum status show_kernels(struct store *s, int64_t run, struct table **out, struct err *e)
+{
+    struct book b;
+    *out = NULL;
+    enum status st = book_open(&b, s, run, "'gemm', 'bandwidth', 'peak'", e);
+    if (st != ST_OK)
+        return st;
+    struct table *t = kernel_table();
     for (size_t i = 0; i < book_size(&b); i++)
         if (book_is(&b, i, "work", "gemm") && book_measured(&b, i))
-            kernel_row(&b, i, cache, t);
-    table_note(t, "Medians with 95 %% intervals. Shares are of this run's own read bandwidth (cold: memory, hot: caches) and of its arithmetic peak.");
-    if (any_above(t, "of bandwidth"))
-        table_note(t, "A share of bandwidth above 100 %%: the weights stood in a nearer cache than the buffer that the roof was measured on.");
+            kernel_row(&b, i, t);
+    table_note(t, "Medians with 95 %% intervals. Roofs are of this run, this ISA and as many threads: the read whose buffer is nearest in size to what the case touches, and the peak of its arithmetic. "
+                  "Of roof: of what is attainable, min(peak, operations per byte x bandwidth).");
+    if (any_above(t, "of roof"))
+        table_note(t, "A share above 100 %%: part of what was touched stood in a nearer cache than the buffer that the roof was measured on.");
+    for (int c = t->n_columns; c-- > KERNEL_AXES_ALWAYS;)
+        table_drop_empty(t, c);
     if (t->n_rows)
         *out = t;
     else

@@ -398,11 +398,12 @@ static enum status results(struct job *j, struct emitter *m, struct err *e)
     enum status s = compare(j, e);
     if (s != ST_OK)
         return s;
-    double packed = (double)j->copies[0].packed_bytes;
+    double packed = (double)j->copies[0].packed_bytes, ops, bytes;
+    amounts(j, &ops, &bytes);
     emit_value(m, "packed_bytes", "B", packed);
     emit_value(m, "bits_per_weight", "bit", 8 * packed / ((double)j->n * j->k));
     emit_value(m, "copies", "1", (double)j->n_copies);
-    emit_value(m, "footprint_bytes", "B", packed * (double)j->n_copies);
+    emit_value(m, "footprint_bytes", "B", bytes + packed * (double)(j->n_copies - 1)); /* until the same weights come again */
     emit_value(m, "outputs_checked", "1", (double)j->ref.tokens * j->ref.rows);
     return ST_OK;
 }

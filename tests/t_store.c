@@ -580,31 +580,6 @@ static void qat_is_paired_with_its_control(void **state)
     remove_db();
 }
 
-static void kernels_are_held_against_roofs(void **state)
-{
-    struct store *s = opened(STORE_WRITE);
-    int64_t run = seeded_run(s);
-    struct table *t = shown(show_kernels, s, run);
-    assert_int_equal(t->n_rows, 4);
-    size_t cold = row_of(t, (const char *const[][2]){{"cache", "cold"}}, 1), hot = row_of(t, (const char *const[][2]){{"cache", "hot"}}, 1);
-    assert_near(cell(t, cold, "bytes"), 8);
-    assert_near(cell(t, cold, "operations"), 16);
-    assert_near(cell(t, cold, "of bandwidth"), 50); /* of the largest buffer's 16 GB/s */
-    assert_near(cell(t, cold, "of peak"), 10);      /* int4 multiplies as int8 does: 16 of 160 GOP/s */
-    assert_near(cell(t, hot, "of bandwidth"), 25);  /* of the 64 GB/s within the cache */
-    const struct cell *other = cell(t, hot + 1, "of bandwidth"); /* one thread: no roof of its own */
-    assert_int_equal(other->type, CELL_EMPTY);
-    assert_non_null(strstr(other->text, "no bandwidth case"));
-    assert_non_null(strstr(cell(t, hot + 1, "of peak")->text, "no peak case"));
-    assert_non_null(strstr(cell(t, 3, "of bandwidth")->text, "beyond the caches")); /* four threads: read within the cache alone */
-    table_free(t);
-    t = shown(show_roofs, s, run);
-    assert_int_equal(t->n_rows, 7);
-    table_free(t);
-    store_close(s);
-    remove_db();
-}
-
 static void what_went_wrong_is_told(void **state)
 {
     struct store *s = opened(STORE_WRITE);
@@ -672,7 +647,6 @@ int main(void)
         cmocka_unit_test(many_writers),
         cmocka_unit_test(models_are_joined),
         cmocka_unit_test(qat_is_paired_with_its_control),
-        cmocka_unit_test(kernels_are_held_against_roofs),
         cmocka_unit_test(what_went_wrong_is_told),
         cmocka_unit_test(runs_are_found),
     };
