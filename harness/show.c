@@ -211,7 +211,7 @@ enum status show_values(struct store *s, int64_t run, struct table **out, struct
 
 typedef enum status view(struct store *s, int64_t run, struct table **out, struct err *e);
 static view *const views[SHOW_TABLES_MAX] = {show_header, show_problems, show_models, show_random, show_paired,
-                                             show_kernels, show_roofs, show_cases, show_values};
+                                             show_kernels, show_roofs, show_threads, show_cases, show_values};
 enum { FIRST_DETAIL = SHOW_TABLES_MAX - 2 };
 
 enum status show_extent(struct store *s, int64_t run, enum show_extent extent, struct show_tables *out, struct err *e)

@@ -6,7 +6,7 @@
 #include "store.h"
 
 enum show_extent { SHOW_SUMMARY, SHOW_CASES, SHOW_ALL }; /* the tables; a line a case; the tables, every case and every value */
-enum { SHOW_TABLES_MAX = 9 };
+enum { SHOW_TABLES_MAX = 10 };
 struct show_tables {
     struct table *tables[SHOW_TABLES_MAX]; /* owned */
     int n;
@@ -30,6 +30,7 @@ enum status show_random(struct store *s, int64_t run, struct table **out, struct
 enum status show_paired(struct store *s, int64_t run, struct table **out, struct err *e);    /* QAT against its float-tuned control */
 enum status show_kernels(struct store *s, int64_t run, struct table **out, struct err *e);   /* against this run's own roofs */
 enum status show_roofs(struct store *s, int64_t run, struct table **out, struct err *e);
+enum status show_threads(struct store *s, int64_t run, struct table **out, struct err *e);   /* several threads against one */
 enum status show_cases(struct store *s, int64_t run, struct table **out, struct err *e);
 enum status show_values(struct store *s, int64_t run, struct table **out, struct err *e);    /* every named value of every case */
 

@@ -5,7 +5,7 @@
 
 #include "quant.h"
 #include "show.h"
-#include "show_book.h"
+#include "show_ratio.h"
 #include "stats.h"
 
 /* What quantization cost and what it bought: the results that share every axis of the model side, joined into one row. */
@@ -40,6 +40,7 @@ struct entry {
 
 struct models {
     struct book book;
+    struct ratios ratios;
     struct entry *entries;   /* owned */
     size_t n;
     char texts[TEXTS_MAX][CASE_VALUE_MAX]; /* with their content hashes: two files of one name are two texts */
@@ -51,6 +52,7 @@ struct models {
 static void models_close(struct models *m)
 {
     book_close(&m->book);
+    ratios_close(&m->ratios);
     free(m->entries);
 }
 
@@ -158,9 +160,10 @@ static enum status models_open(struct models *m, struct store *s, int64_t run, b
     if (st != ST_OK)
         return st;
     m->entries = calloc(book_size(&m->book) + 1, sizeof *m->entries);
-    if (!m->entries) {
+    st = m->entries ? ratios_open(&m->ratios, s, run, e) : fail(e, ST_ENOMEM, "no memory for a table of %zu results", book_size(&m->book));
+    if (st != ST_OK) {
         models_close(m);
-        return fail(e, ST_ENOMEM, "no memory for a table of %zu results", book_size(&m->book));
+        return st;
     }
     for (size_t i = 0; i < book_size(&m->book); i++) {
         if (is_random(&m->book, i) != random || (random && book_is(&m->book, i, "work", "quality")))
@@ -182,6 +185,7 @@ static enum status models_open(struct models *m, struct store *s, int64_t run, b
 /* Columns are added as rows will be filled: the same walk does both, so that they cannot disagree. */
 struct walk {
     struct table *t;
+    struct ratios *ratios;
     int column;
     bool header;
 };
@@ -263,6 +267,32 @@ static void quality_columns(struct walk *w, const struct models *m, const struct
     }
 }
 
+/* The same work on the float model that the others come from, on as many threads; the fastest where there are several. */
+static long float_row(const struct book *b, long row)
+{
+    static const char *const same[] = {"work", "model", "prompt", "generate", "isa", "threads", "seed"};
+    long best = NO_ROW;
+    for (size_t i = 0; row != NO_ROW && i < book_size(b); i++) {
+        bool fits = book_is(b, i, "format", "f32") && !book_is(b, i, "tune", "float") && book_measured(b, i);
+        for (size_t k = 0; fits && k < sizeof same / sizeof *same; k++)
+            fits = same_axis(b, i, (size_t)row, same[k]);
+        if (fits && (best == NO_ROW || book_value(b, i, "rate").value > book_value(b, (size_t)best, "rate").value))
+            best = (long)i;
+    }
+    return best;
+}
+
+static void rate_columns(struct walk *w, const char *name, const char *ratio, const struct book *b, long row)
+{
+    value_column(w, name, "token/s", 4, b, row, "rate", 1);
+    if (w->header)
+        table_column(w->t, ratio, "×", 3);
+    else if (row != NO_ROW)
+        ratios_put(w->ratios, b, (size_t)row, float_row(b, row), w->t, w->column++);
+    else
+        w->column++;
+}
+
 static long any_row(const struct models *m, const struct entry *x)
 {
     for (int i = 0; i < m->n_texts; i++)
@@ -281,8 +311,8 @@ static void speed_columns(struct walk *w, const struct models *m, const struct e
     value_column(w, "weights", "bit", 3, b, row, "bits_per_weight", 1);
     percent_column(w, "vs FP32", 3, b, row, "vs_fp32");
     percent_column(w, "vs FP16", 3, b, row, "vs_fp16");
-    value_column(w, "decode", "token/s", 4, b, x ? x->decode : NO_ROW, "rate", 1);
-    value_column(w, "prefill", "token/s", 4, b, x ? x->prefill : NO_ROW, "rate", 1);
+    rate_columns(w, "decode", "decode vs f32", b, x ? x->decode : NO_ROW);
+    rate_columns(w, "prefill", "prefill vs f32", b, x ? x->prefill : NO_ROW);
 }
 
 static void untrusted_column(struct walk *w, const struct models *m, const struct entry *x)
@@ -328,7 +358,7 @@ static enum status build(struct store *s, int64_t run, bool random, struct table
     enum status st = models_open(&m, s, run, random, e);
     if (st != ST_OK)
         return st;
-    struct walk w = {.t = table_new(random ? "Random weights (speed and size only)" : "Models"), .header = true};
+    struct walk w = {.t = table_new(random ? "Random weights (speed and size only)" : "Models"), .ratios = &m.ratios, .header = true};
     if (m.n)
         walk_row(&w, &m, NULL, random);
     w.header = false;
@@ -340,6 +370,8 @@ static enum status build(struct store *s, int64_t run, bool random, struct table
     for (int c = w.t->n_columns; c-- > 0;) /* a run without decoding needs no column for it */
         table_drop_empty(w.t, c);
     add_notes(&m, w.t, random);
+    if (table_find(w.t, "decode vs f32") >= 0 || table_find(w.t, "prefill vs f32") >= 0)
+        ratios_note(&m.ratios, w.t);
     if (m.n)
         *out = w.t;
     else

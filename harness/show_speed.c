@@ -6,7 +6,7 @@
 #include "kernel.h"
 #include "peak.h"
 #include "show.h"
-#include "show_book.h"
+#include "show_ratio.h"
 
 /* Kernels against the roofs that the same run measured: a ratio across runs would mix two states of the machine. */
 
@@ -109,11 +109,31 @@ static void put_roofs(const struct book *b, size_t row, struct table *t, int c)
     table_text(t, c + 3, name);
 }
 
+static bool same_axes(const struct book *b, size_t x, size_t y, const char *const *names)
+{
+    for (; *names; names++)
+        if (book_int(b, x, *names) != book_int(b, y, *names) || !book_is(b, x, *names, book_text(b, y, *names)))
+            return false;
+    return true;
+}
+
+/* The same product in float, by the BLAS library where that was measured. */
+static long float_row(const struct book *b, size_t row)
+{
+    static const char *const same[] = {"m", "n", "k", "cache", "isa", "seed", "threads", NULL};
+    long best = NO_ROW;
+    for (size_t i = 0; i < book_size(b); i++)
+        if (book_is(b, i, "work", "gemm") && book_is(b, i, "format", "f32") && book_measured(b, i) && same_axes(b, i, row, same) &&
+            (best == NO_ROW || book_is(b, i, "kernel", "f32_blas")))
+            best = (long)i;
+    return best;
+}
+
 /* Axes of a gemm case that are always shown, and those that are where a run has several. */
 static const char *const kernel_axes[] = {"kernel", "m", "n", "k", "group", "threads", "cache", "acts", "isa", "seed"};
 enum { KERNEL_AXES_COUNT = sizeof kernel_axes / sizeof *kernel_axes, KERNEL_AXES_ALWAYS = 8 };
 
-static void kernel_row(const struct book *b, size_t row, struct table *t)
+static void kernel_row(const struct book *b, struct ratios *ratios, size_t row, struct table *t)
 {
     int c = 0;
     table_row(t);
@@ -122,8 +142,9 @@ static void kernel_row(const struct book *b, size_t row, struct table *t)
             book_put_axis(b, row, kernel_axes[c], t, c);
     book_put(b, row, "ops_per_second", 1e-9, t, c);
     book_put(b, row, "bytes_per_second", 1e-9, t, c + 1);
-    put_roofs(b, row, t, c + 2);
-    table_text(t, c + 6, book_text(b, row, "outcome"));
+    ratios_put(ratios, b, row, float_row(b, row), t, c + 2);
+    put_roofs(b, row, t, c + 3);
+    table_text(t, c + 7, book_text(b, row, "outcome"));
 }
 
 static bool any_above(const struct table *t, const char *column)
@@ -141,6 +162,7 @@ static struct table *kernel_table(void)
         table_column(t, kernel_axes[i], "", 0);
     table_column(t, "operations", "GOP/s", 3);
     table_column(t, "bytes", "GB/s", 3);
+    table_column(t, "vs f32", "×", 3);
     table_column(t, "of bandwidth", "%", 3);
     table_column(t, "of peak", "%", 3);
     table_column(t, "of roof", "%", 3);
@@ -152,24 +174,32 @@ static struct table *kernel_table(void)
 enum status show_kernels(struct store *s, int64_t run, struct table **out, struct err *e)
 {
     struct book b;
+    struct ratios ratios;
     *out = NULL;
     enum status st = book_open(&b, s, run, "'gemm', 'bandwidth', 'peak'", e);
     if (st != ST_OK)
         return st;
+    if ((st = ratios_open(&ratios, s, run, e)) != ST_OK) {
+        book_close(&b);
+        return st;
+    }
     struct table *t = kernel_table();
     for (size_t i = 0; i < book_size(&b); i++)
         if (book_is(&b, i, "work", "gemm") && book_measured(&b, i))
-            kernel_row(&b, i, t);
+            kernel_row(&b, &ratios, i, t);
     table_note(t, "Medians with 95 %% intervals. Roofs are of this run, this ISA and as many threads: the read whose buffer is nearest in size to what the case touches, and the peak of its arithmetic. "
                   "Of roof: of what is attainable, min(peak, operations per byte x bandwidth).");
     if (any_above(t, "of roof"))
         table_note(t, "A share above 100 %%: part of what was touched stood in a nearer cache than the buffer that the roof was measured on.");
     for (int c = t->n_columns; c-- > KERNEL_AXES_ALWAYS;)
         table_drop_empty(t, c);
+    if (table_find(t, "vs f32") >= 0)
+        ratios_note(&ratios, t);
     if (t->n_rows)
         *out = t;
     else
         table_free(t);
+    ratios_close(&ratios);
     book_close(&b);
     return ST_OK;
 }

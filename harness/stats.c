@@ -135,3 +135,92 @@ out:
     mem_free(b);
     return r;
 }
+
+/* Sorted logarithms of positive numbers, and room to resample them; log == NULL when there is no memory or a number has no logarithm. */
+struct logs {
+    double *log;     /* owned */
+    uint32_t *drawn; /* owned: how often each was drawn */
+    size_t n;
+};
+
+static void logs_close(struct logs *l)
+{
+    mem_free(l->log);
+    mem_free(l->drawn);
+    *l = (struct logs){0};
+}
+
+/* log(a[i] / b[i]); b may be NULL. */
+static struct logs logs_open(const double *a, const double *b, size_t n)
+{
+    struct logs l = {.log = n && n <= UINT32_MAX ? mem_alloc(n, sizeof *l.log) : NULL, .drawn = n ? mem_alloc(n, sizeof *l.drawn) : NULL, .n = n};
+    bool good = l.log && l.drawn;
+    for (size_t i = 0; good && i < n; i++) {
+        l.log[i] = log(a[i]) - (b ? log(b[i]) : 0);
+        good = isfinite(l.log[i]);
+    }
+    if (good)
+        gsl_sort(l.log, 1, n);
+    else
+        logs_close(&l);
+    return l;
+}
+
+static double logs_median(const struct logs *l) { return gsl_stats_median_from_sorted_data(l->log, 1, l->n); }
+
+/* The median of n draws with replacement, found by counting: the numbers are in order already. */
+static double resampled_median(struct logs *l, struct rng *rng)
+{
+    size_t low = (l->n - 1) / 2, high = l->n / 2, i = 0, below = 0;
+    memset(l->drawn, 0, l->n * sizeof *l->drawn);
+    for (size_t k = 0; k < l->n; k++)
+        l->drawn[rng_below(rng, (uint32_t)l->n)]++;
+    while (below + l->drawn[i] <= low)
+        below += l->drawn[i++];
+    double first = l->log[i];
+    while (below + l->drawn[i] <= high)
+        below += l->drawn[i++];
+    return (first + l->log[i]) / 2;
+}
+
+/* exp of the difference of the medians; b NULL: of a's alone. */
+static struct interval ratio_interval(struct logs *a, struct logs *b, int resamples, uint64_t seed)
+{
+    const size_t fewest = 6; /* as for the median's own interval */
+    struct interval r = {exp(logs_median(a) - (b ? logs_median(b) : 0)), NAN, NAN};
+    double *medians = resamples > 0 && a->n >= fewest && (!b || b->n >= fewest) ? mem_alloc((size_t)resamples, sizeof *medians) : NULL;
+    struct rng rng;
+    if (!medians)
+        return r;
+    rng_seed(&rng, seed);
+    for (int i = 0; i < resamples; i++) {
+        medians[i] = resampled_median(a, &rng);
+        medians[i] -= b ? resampled_median(b, &rng) : 0;
+    }
+    gsl_sort(medians, 1, (size_t)resamples);
+    r.lo = exp(gsl_stats_quantile_from_sorted_data(medians, 1, (size_t)resamples, (1 - confidence) / 2));
+    r.hi = exp(gsl_stats_quantile_from_sorted_data(medians, 1, (size_t)resamples, (1 + confidence) / 2));
+    mem_free(medians);
+    return r;
+}
+
+struct interval stats_ratio_paired(const double *a, const double *b, size_t n, int resamples, uint64_t seed)
+{
+    struct interval r = {NAN, NAN, NAN};
+    struct logs l = logs_open(a, b, n);
+    if (l.log)
+        r = ratio_interval(&l, NULL, resamples, seed);
+    logs_close(&l);
+    return r;
+}
+
+struct interval stats_ratio_unpaired(const double *a, size_t na, const double *b, size_t nb, int resamples, uint64_t seed)
+{
+    struct interval r = {NAN, NAN, NAN};
+    struct logs la = logs_open(a, NULL, na), lb = logs_open(b, NULL, nb);
+    if (la.log && lb.log)
+        r = ratio_interval(&la, &lb, resamples, seed);
+    logs_close(&la);
+    logs_close(&lb);
+    return r;
+}

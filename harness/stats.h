@@ -19,5 +19,10 @@ int stats_median_rank(size_t n, double *coverage);
 /* Mean of x with a 95 % percentile interval by bootstrap over whole blocks: block[i] = index of the block of x[i], ascending
  * from 0. Blocks are resampled with replacement; statistic = sum / count. Seeded. Fewer than 2 blocks leave lo, hi NaN. */
 struct interval stats_block_bootstrap(const double *x, const int *block, size_t n, int resamples, uint64_t seed);
+/* a over b, both positive. Paired: a[i] and b[i] were measured in the same round; the median of log(a[i] / b[i]), so that what slowed a
+ * round as a whole cancels. Unpaired: median over median. The 95 % percentile interval is a seeded bootstrap over rounds, or over each of
+ * the two; it takes 6 of them. */
+struct interval stats_ratio_paired(const double *a, const double *b, size_t n, int resamples, uint64_t seed);
+struct interval stats_ratio_unpaired(const double *a, size_t na, const double *b, size_t nb, int resamples, uint64_t seed);
 
 #endif

@@ -205,11 +205,110 @@ static void a_missing_roof_is_told(void **state)
     ended(&g);
 }
 
+/* Twelve rounds of a process of several cases, this one's index-th in each, at rate times a drift that all of them share. */
+enum { ROUNDS = 12 };
+static void add_rounds(const struct ground *g, const char *key, double rate, double drift, int index, int cases)
+{
+    struct result r = {.outcome = OUTCOME_OK};
+    add_value(&r, "rate", rate);
+    for (int i = 0; i < ROUNDS; i++) {
+        struct sample s = {.seconds = 0.5, .units = 0.5 * rate * exp(drift * i), .order = i * cases + (i % 2 ? cases - 1 - index : index)};
+        assert_int_equal(result_add_sample(&r, &s), ST_OK);
+    }
+    stored(g, key, &r);
+}
+
+static const char *noted(const struct table *t, const char *words)
+{
+    for (int i = 0; i < t->n_notes; i++)
+        if (strstr(t->notes[i], words))
+            return t->notes[i];
+    return NULL;
+}
+
+/* Two processes: what shares one is paired, however much it drifts; what does not is not, though its samples have other positions. */
+static void speedups_are_taken_round_by_round(void **state)
+{
+    struct ground g = begun();
+    static const char f32[] = "work=gemm format=f32 kernel=f32_blas m=%d n=64 k=64 cache=hot isa=native seed=1 threads=2",
+                      scalar[] = "work=gemm format=f32 kernel=f32_scalar m=%d n=64 k=64 cache=hot isa=native seed=1 threads=2",
+                      int8[] = "work=gemm format=int8 group=0 kernel=int8_avx2 m=%d n=64 k=64 acts=ready cache=hot isa=native seed=1 threads=2",
+                      int4[] = "work=gemm format=int4 group=0 kernel=int4_avx2 m=%d n=64 k=64 acts=ready cache=hot isa=native seed=1 threads=2";
+    char key[256];
+#define KEY(format, m) (snprintf(key, sizeof key, format, m), key)
+    add_rounds(&g, KEY(f32, 1), 100, 0.2, 0, 3);
+    add_rounds(&g, KEY(scalar, 1), 10, 0.2, 1, 3); /* not the baseline */
+    add_rounds(&g, KEY(int8, 1), 183, 0.2, 2, 3);
+    add_rounds(&g, KEY(int8, 2), 50, 0, 0, 2); /* a new process begins; no float product of m=2 */
+    add_rounds(&g, KEY(int4, 1), 400, 0, 1, 2);
+    struct table *t = shown(show_kernels, &g);
+    const struct cell *paired = cell(t, 2, "vs f32"), *apart = cell(t, 4, "vs f32");
+    assert_near(paired, 1.83);
+    assert_true(paired->hi - paired->lo < 1e-9);
+    assert_int_equal(cell(t, 0, "vs f32")->type, CELL_EMPTY);
+    assert_near(cell(t, 1, "vs f32"), 0.1);
+    assert_int_equal(cell(t, 3, "vs f32")->type, CELL_EMPTY);
+    assert_true(fabs(apart->real - 400 / (100 * exp(0.2 * 5.5))) < 1e-9 && apart->hi > 1.5 * apart->lo);
+    assert_non_null(noted(t, "1 of these compare cases that were not sampled in turn"));
+    table_free(t);
+    ended(&g);
+}
+
+static void threads_are_held_against_one(void **state)
+{
+    struct ground g = begun();
+    add_rounds(&g, "work=decode model=random:1m tune=none format=f32 kernel=f32_blas prompt=8 generate=8 isa=native seed=1 threads=1", 100, 0.1, 0, 3);
+    add_rounds(&g, "work=decode model=random:1m tune=none format=f32 kernel=f32_blas prompt=8 generate=8 isa=native seed=1 threads=2", 150, 0.1, 1, 3);
+    add_rounds(&g, "work=decode model=random:1m tune=none format=f32 kernel=f32_blas prompt=8 generate=16 isa=native seed=1 threads=2", 150, 0.1, 2, 3);
+    add_rounds(&g, "work=peak op=f32_avx2 isa=native threads=4", 380, 0, 0, 1);
+    add_rounds(&g, "work=peak op=f32_avx2 isa=native threads=1", 100, 0, 0, 1);
+    struct table *t = shown(show_threads, &g);
+    assert_int_equal(t->n_rows, 2); /* one case has no single-threaded twin */
+    assert_string_equal(cell(t, 0, "case")->text, "work=decode model=random:1m tune=none format=f32 kernel=f32_blas prompt=8 generate=8 isa=native seed=1");
+    assert_near(cell(t, 0, "vs one"), 1.5);
+    assert_near(cell(t, 0, "efficiency"), 75);
+    assert_near(cell(t, 1, "vs one"), 3.8);
+    assert_near(cell(t, 1, "efficiency"), 95);
+    assert_int_equal(cell(t, 1, "threads")->integer, 4);
+    assert_non_null(noted(t, "1 of these"));
+    table_free(t);
+    t = shown(show_random, &g);
+    assert_int_equal(table_find(t, "decode vs f32"), -1); /* nothing but the base itself */
+    table_free(t);
+    ended(&g);
+}
+
+static void models_are_held_against_float(void **state)
+{
+    struct ground g = begun();
+    static const char decode[] = "work=decode model=random:1m tune=none %s prompt=8 generate=8 isa=native seed=1 threads=%d",
+                      prefill[] = "work=prefill model=random:1m tune=none %s prompt=8 isa=native seed=1 threads=%d",
+                      f32[] = "format=f32 kernel=f32_blas", int4[] = "method=rtn format=int4 group=32 gamma=off kernel=int4_avx2";
+    char key[256];
+#define CASE(work, what, threads) (snprintf(key, sizeof key, work, what, threads), key)
+    add_rounds(&g, CASE(decode, f32, 1), 1000, 0.3, 0, 3); /* faster than on two threads, but no base for two */
+    add_rounds(&g, CASE(decode, f32, 2), 100, 0.3, 1, 3);
+    add_rounds(&g, CASE(decode, int4, 2), 250, 0.3, 2, 3);
+    add_rounds(&g, CASE(prefill, int4, 2), 70, 0, 0, 1);
+    struct table *t = shown(show_random, &g);
+    assert_int_equal(t->n_rows, 2);
+    assert_near(cell(t, 1, "decode vs f32"), 2.5);
+    assert_true(cell(t, 1, "decode vs f32")->hi < 2.5 + 1e-9);
+    assert_int_equal(cell(t, 0, "decode vs f32")->type, CELL_EMPTY);
+    assert_int_equal(table_find(t, "prefill vs f32"), -1);
+    assert_non_null(noted(t, "taken in turn"));
+    table_free(t);
+    ended(&g);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_kernel_has_its_own_roofs),
         cmocka_unit_test(a_missing_roof_is_told),
+        cmocka_unit_test(speedups_are_taken_round_by_round),
+        cmocka_unit_test(threads_are_held_against_one),
+        cmocka_unit_test(models_are_held_against_float),
     };
     return cmocka_run_group_tests_name("speed", tests, set_up, tear_down);
 }

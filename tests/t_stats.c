@@ -148,6 +148,80 @@ static void block_bootstrap_is_seeded_and_weighs_by_count(void **state)
     assert_true(isnan(a.value));
 }
 
+/* Rounds that drift by a factor of 50 while one thing stays 1.83 times the other: pairing sees nothing of the drift. */
+static void paired_ratio_ignores_what_both_share(void **state)
+{
+    enum { N = 12 };
+    double a[N], b[N];
+    for (int i = 0; i < N; i++) {
+        b[i] = 100 * exp(-4.0 * i / N);
+        a[i] = 1.83 * b[i];
+    }
+    struct interval r = stats_ratio_paired(a, b, N, 500, 3);
+    assert_near(r.value, 1.83, 1e-12);
+    assert_near(r.lo, 1.83, 1e-12);
+    assert_near(r.hi, 1.83, 1e-12);
+    r = stats_ratio_unpaired(a, N, b, N, 500, 3);
+    assert_near(r.value, 1.83, 1e-12);
+    assert_true(r.lo < 1 && r.hi > 3);
+}
+
+/* With n = 7 the median of a resample is at most the k-th smallest number with probability P(B >= 4), B ~ Bin(7, k / 7): 0.0102, 0.1083, … ,
+ * 0.8917, 0.9899 for k = 1, 2, …, 5, 6. So the quantile 0.025 falls on the second number and 0.975 on the sixth. */
+static void ratio_interval_is_the_bootstrap_of_a_median(void **state)
+{
+    const double a[] = {4, 1, 64, 16, 2, 32, 8}, one[] = {1, 1, 1, 1, 1, 1, 1};
+    struct interval r = stats_ratio_paired(a, one, 7, 20000, 11), u = stats_ratio_unpaired(a, 7, one, 7, 20000, 12);
+    assert_near(r.value, 8, 1e-12);
+    assert_near(r.lo, 2, 1e-12);
+    assert_near(r.hi, 32, 1e-12);
+    assert_near(u.value, 8, 1e-12);
+    assert_near(u.lo, 2, 1e-12);
+    assert_near(u.hi, 32, 1e-12);
+    r = stats_ratio_paired(one, a, 7, 20000, 11); /* the other way round */
+    assert_near(r.value, 1.0 / 8, 1e-12);
+    assert_near(r.lo, 1.0 / 32, 1e-12);
+    assert_near(r.hi, 1.0 / 2, 1e-12);
+    const double even[] = {1, 2, 8, 16}; /* the middle two, geometrically */
+    r = stats_ratio_paired(even, one, 4, 100, 1);
+    assert_near(r.value, 4, 1e-12);
+    assert_true(isnan(r.lo) && isnan(r.hi));
+    const double bad[] = {1, 0, 3, 4, 5, 6, 7};
+    assert_true(isnan(stats_ratio_paired(bad, one, 7, 100, 1).value) && isnan(stats_ratio_paired(one, bad, 7, 100, 1).value));
+    assert_true(isnan(stats_ratio_unpaired(one, 0, one, 7, 100, 1).value) && isnan(stats_ratio_paired(one, one, 0, 100, 1).value));
+}
+
+/* Noise that both share ten times larger than their own: the paired interval still covers, and is several times narrower. */
+static void paired_ratio_covers(void **state)
+{
+    enum { N = 12, RUNS = 600 };
+    const uint64_t seed = 77;
+    const double truth = 1.25;
+    struct rng rng;
+    rng_seed(&rng, seed);
+    int covered = 0, covered_apart = 0;
+    double width = 0, width_apart = 0;
+    for (int t = 0; t < RUNS; t++) {
+        double a[N], b[N];
+        for (int i = 0; i < N; i++) {
+            double shared = 0.1 * rng_normal(&rng);
+            a[i] = truth * exp(shared + 0.01 * rng_normal(&rng));
+            b[i] = exp(shared + 0.01 * rng_normal(&rng));
+        }
+        struct interval r = stats_ratio_paired(a, b, N, 400, (uint64_t)t), u = stats_ratio_unpaired(a, N, b, N, 400, (uint64_t)t);
+        covered += r.lo <= truth && truth <= r.hi;
+        covered_apart += u.lo <= truth && truth <= u.hi;
+        width += log(r.hi / r.lo) / RUNS;
+        width_apart += log(u.hi / u.lo) / RUNS;
+    }
+    print_message("seed %llu: %d of %d cover paired, %d unpaired; widths %.4f, %.4f\n", (unsigned long long)seed, covered, RUNS, covered_apart, width, width_apart);
+    /* A percentile interval of a median of 12 is, up to resampling noise, that of the order statistics [3, 10], which cover 96.1 %, or the
+     * next pair inwards: [4, 9], 85.4 %. */
+    assert_true((double)covered / RUNS > 0.854 && (double)covered / RUNS < 0.99);
+    assert_true((double)covered_apart / RUNS > 0.854);
+    assert_true(width_apart > 5 * width);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -157,6 +231,9 @@ int main(void)
         cmocka_unit_test(median_interval_covers),
         cmocka_unit_test(block_bootstrap_covers),
         cmocka_unit_test(block_bootstrap_is_seeded_and_weighs_by_count),
+        cmocka_unit_test(paired_ratio_ignores_what_both_share),
+        cmocka_unit_test(ratio_interval_is_the_bootstrap_of_a_median),
+        cmocka_unit_test(paired_ratio_covers),
     };
     return cmocka_run_group_tests_name("stats", tests, NULL, NULL);
 }
