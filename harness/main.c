@@ -18,6 +18,7 @@ int cmd_show(int argc, char **argv);
 int cmd_train(int argc, char **argv);
 int cmd_eval(int argc, char **argv);
 int cmd_plot(int argc, char **argv);
+int cmd_model(int argc, char **argv);
 
 static const struct command {
     const char *name, *title;
@@ -31,6 +32,7 @@ static const struct command {
     {"train", "Train a preset on a corpus", cmd_train},
     {"eval", "Quality of a model on a text", cmd_eval},
     {"plot", "Draw the charts of plots/", cmd_plot},
+    {"model", "Look at, write and keep models", cmd_model},
 };
 enum { COMMAND_COUNT = sizeof commands / sizeof *commands };
 
