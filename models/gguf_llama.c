@@ -274,9 +274,10 @@ enum status gguf_llama_read(struct weights **out, const struct gguf *g, struct e
         s = check_tensors(g, &c, e);
     if (s)
         return s;
-    struct weights *w = weights_alloc(&c, e);
+    struct err why = {0};
+    struct weights *w = weights_alloc(&c, &why);
     if (!w)
-        return ST_ENOMEM;
+        return fail(e, why.status, "%s: %s", gguf_path(g), why.text);
     s = read_tensors(w, g, e);
     if (s)
         weights_free(w);
