@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
+#include <fcntl.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -92,8 +93,8 @@ static void put_every_type(uint32_t version)
     put_array_key("numbers", 5, 3), put_int(&b, 7, 4), put_int(&b, 0xffffffff, 4), put_int(&b, 9, 4);
     put_array_key("words", 8, 3), put_text(&b, "one"), put_text(&b, ""), put_text(&b, "three");
     put_array_key("nested", 9, 2);
-    put_int(&b, 8, 4), put_int(&b, 2, 8), put_text(&b, "a"), put_text(&b, "bc"); /* an array of two strings, then one of three bytes */
-    put_int(&b, 0, 4), put_int(&b, 3, 8), put(&b, "\1\2\3", 3);
+    put_int(&b, 0, 4), put_int(&b, 3, 8), put(&b, "\1\2\3", 3); /* an array of three bytes, then one of two strings */
+    put_int(&b, 8, 4), put_int(&b, 2, 8), put_text(&b, "a"), put_text(&b, "bc");
     put_array_key("empty", 6, 0);
 }
 
@@ -151,11 +152,11 @@ static void assert_arrays(const struct gguf *g)
     for (int i = 0; i < 3; i++)
         assert_true(gguf_next(&items, &v) && gguf_is(&v, words[i]));
     assert_int_equal(gguf_array(g, "nested", GGUF_ARRAY, &items, NULL), ST_OK);
-    assert_true(gguf_next(&items, &v) && v.of == GGUF_STRING && v.count == 2 && gguf_items_of(&v, &inner));
-    assert_true(gguf_next(&inner, &w) && gguf_is(&w, "a") && gguf_next(&inner, &w) && gguf_is(&w, "bc") && !gguf_next(&inner, &w));
     assert_true(gguf_next(&items, &v) && v.of == GGUF_U8 && gguf_items_of(&v, &inner));
     for (int i = 1; i <= 3; i++)
         assert_true(gguf_next(&inner, &w) && gguf_as_int(&w, &x) && x == i);
+    assert_true(gguf_next(&items, &v) && v.of == GGUF_STRING && v.count == 2 && gguf_items_of(&v, &inner));
+    assert_true(gguf_next(&inner, &w) && gguf_is(&w, "a") && gguf_next(&inner, &w) && gguf_is(&w, "bc") && !gguf_next(&inner, &w));
     assert_false(gguf_next(&items, &v));
     assert_int_equal(gguf_array(g, "empty", GGUF_F32, &items, NULL), ST_OK);
     assert_false(gguf_next(&items, &v));
@@ -243,6 +244,24 @@ static void test_tensors(void **state)
     assert_int_equal(gguf_read_floats(g, c, 0, 2, w, &e), ST_OK);
     assert_true(w[0] == 1 && w[1] == -10 && w[2] == 0 && w[3] == 0x1p-133f);
     assert_int_equal(gguf_read(g, half, 4, w, 7, &e), ST_EUSAGE); /* it ends at 10 */
+    gguf_close(g);
+}
+
+/* Longer than what is read at a time. */
+static void test_long_tensor(void **state)
+{
+    enum { N = 400000 };
+    static float w[N];
+    struct err e = {0};
+    put_head(&b, 3, 1, 0);
+    put_tensor(&b, "long", 1, 2, (uint64_t[]){N / 4, 4}, 0);
+    put_zeros_to(&b, 32);
+    for (int i = 0; i < N; i++)
+        put_int(&b, (uint64_t)(i % 0x7c00), 2); /* every positive finite number */
+    struct gguf *g = open_saved("long.gguf");
+    assert_int_equal(gguf_read_floats(g, gguf_tensor(g, 0), 0, 4, w, &e), ST_OK);
+    for (int i = 0; i < N; i++)
+        assert_true(w[i] == fp16_to_float((uint16_t)(i % 0x7c00)));
     gguf_close(g);
 }
 
@@ -870,6 +889,28 @@ static void test_writer_link(void **state)
     assert_true(stat(in_folder("target.gguf"), &st) == 0 && st.st_size > 0);
 }
 
+/* A pipe is written in place. */
+static void test_writer_pipe(void **state)
+{
+    struct err e = {0};
+    struct stat st;
+    const char *path = in_folder("pipe");
+    assert_int_equal(mkfifo(path, 0600), 0);
+    int fd = open(path, O_RDWR); /* so that writing it does not wait for a reader; all fits the pipe */
+    assert_true(fd >= 0);
+    struct gguf_writer *w = new_writer();
+    assert_int_equal(gguf_writer_begin(w, path, &e), ST_OK);
+    assert_int_equal(write_tensors(w, &e), ST_OK);
+    assert_int_equal(gguf_writer_finish(w, &e), ST_OK);
+    gguf_writer_free(w);
+    b.n = (size_t)read(fd, b.p, BYTES_ROOM);
+    close(fd);
+    assert_true(lstat(path, &st) == 0 && S_ISFIFO(st.st_mode));
+    struct gguf *g = open_saved("from_pipe.gguf");
+    assert_int_equal(gguf_tensors(g), 2);
+    gguf_close(g);
+}
+
 /* ---- real files, and hostile ones */
 
 static void check_vocabulary(const char *name, const char *model, uint64_t tokens)
@@ -937,6 +978,7 @@ int main(void)
         cmocka_unit_test(test_bad_metadata), cmocka_unit_test(test_bad_text),     cmocka_unit_test(test_bad_tensors),
         cmocka_unit_test(test_not_a_file),   cmocka_unit_test(test_shrinks),      cmocka_unit_test(test_values_refused),
         cmocka_unit_test(test_writer),       cmocka_unit_test(test_writer_stops), cmocka_unit_test(test_writer_link),
+        cmocka_unit_test(test_writer_pipe),  cmocka_unit_test(test_long_tensor),
         cmocka_unit_test(test_real_files),   cmocka_unit_test(test_mutations),
     };
     return cmocka_run_group_tests(tests, open_folder, remove_folder);
