@@ -11,7 +11,10 @@ static const struct verb {
     const char *name, *title;
     int (*run)(int argc, char **argv);
 } verbs[] = {
+    {"info", "What a model or a GGUF file is made of", model_info},
     {"export", "Write a model as a GGUF file", model_export},
+    {"list", "The models of the cache folder", model_list},
+    {"prune", "Remove models from the cache folder", model_prune},
 };
 enum { VERB_COUNT = sizeof verbs / sizeof *verbs };
 

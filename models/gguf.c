@@ -9,6 +9,9 @@
 
 #include "gguf_core.h"
 
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
 enum { MAX_PARTS = 512, SPLIT_ENDING = sizeof "-00001-of-00002.gguf" - 1, CHUNK = 1 << 18 };
 
 struct gguf {
@@ -172,6 +175,38 @@ enum status gguf_open(struct gguf **out, const char *path, struct err *e)
 const char *gguf_path(const struct gguf *g) { return g->parts[0].file.path; }
 int gguf_parts(const struct gguf *g) { return g->n_parts; }
 int gguf_version(const struct gguf *g) { return g->parts[0].version; }
+
+uint64_t gguf_bytes(const struct gguf *g)
+{
+    uint64_t bytes = 0;
+    for (int i = 0; i < g->n_parts; i++)
+        bytes += g->parts[i].file.bytes;
+    return bytes;
+}
+
+static enum status hash_file(const struct infile *f, XXH64_state_t *state, uint8_t *chunk, struct err *e)
+{
+    enum status s = ST_OK;
+    for (uint64_t at = 0; at < f->bytes && !s; at += CHUNK) {
+        size_t n = f->bytes - at < CHUNK ? (size_t)(f->bytes - at) : CHUNK;
+        s = infile_read(f, chunk, n, at, e);
+        XXH64_update(state, chunk, s ? 0 : n);
+    }
+    return s;
+}
+
+enum status gguf_hash(const struct gguf *g, char hash[17], struct err *e)
+{
+    XXH64_state_t state;
+    uint8_t *chunk = malloc(CHUNK);
+    enum status s = chunk ? ST_OK : fail(e, ST_ENOMEM, "%s: no memory to read it", gguf_path(g));
+    XXH64_reset(&state, 0);
+    for (int i = 0; i < g->n_parts && !s; i++)
+        s = hash_file(&g->parts[i].file, &state, chunk, e);
+    snprintf(hash, 17, "%016" PRIx64, (uint64_t)XXH64_digest(&state));
+    free(chunk);
+    return s;
+}
 
 const struct gguf_value *gguf_find(const struct gguf *g, const char *key) { return gguf_part_find(&g->parts[0], key); }
 

@@ -22,6 +22,9 @@ void gguf_close(struct gguf *g);
 const char *gguf_path(const struct gguf *g); /* of the first split */
 int gguf_parts(const struct gguf *g);        /* 1: not split */
 int gguf_version(const struct gguf *g);
+uint64_t gguf_bytes(const struct gguf *g);   /* of all splits */
+/* XXH64 of the bytes of all splits in order, in hex; reads them all. */
+enum status gguf_hash(const struct gguf *g, char hash[17], struct err *e);
 
 /* ---- metadata: that of the first split */
 

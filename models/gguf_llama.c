@@ -265,13 +265,17 @@ static enum status read_tensors(struct weights *w, const struct gguf *g, struct 
     return s;
 }
 
+enum status gguf_llama_check(struct model_config *c, const struct gguf *g, struct err *e)
+{
+    enum status s = gguf_llama_config(c, g, e);
+    return s ? s : check_tensors(g, c, e);
+}
+
 enum status gguf_llama_read(struct weights **out, const struct gguf *g, struct err *e)
 {
     struct model_config c;
     *out = NULL;
-    enum status s = gguf_llama_config(&c, g, e);
-    if (!s)
-        s = check_tensors(g, &c, e);
+    enum status s = gguf_llama_check(&c, g, e);
     if (s)
         return s;
     struct err why = {0};

@@ -17,6 +17,8 @@
 
 /* general.architecture and its keys. ST_EUNSUPPORTED: an architecture, or a feature of it, that qbench does not compute. */
 enum status gguf_llama_config(struct model_config *c, const struct gguf *g, struct err *e);
+/* The same, and exactly the configuration's tensors are there, in their shapes; no data is looked at. */
+enum status gguf_llama_check(struct model_config *c, const struct gguf *g, struct err *e);
 
 /* The GGUF name of a tensor of weights_tensor(), "blk.0.attn_q.weight"; NULL when there is none. turned: q or k, rows reordered. */
 const char *gguf_llama_name(const char *name, char buf[GGUF_MAX_NAME], bool *turned);

@@ -57,7 +57,7 @@ enum status gguf_vocab_dummy(struct gguf_vocab *v, int count, struct err *e)
     *v = (struct gguf_vocab){.model = "llama", .pre = "default", .count = count, .bos = 1, .eos = 2, .unk = 0, .add_bos = 1, .add_space_prefix = 1};
     if (count < DUMMY_LEAST)
         return fail(e, ST_EUSAGE, "a vocabulary of %d tokens is too small for its %d bytes and specials", count, DUMMY_LEAST);
-    struct room r;
+    struct room r = {0};
     enum status s = make_room(&r, v, (size_t)count * DUMMY_TEXT, e);
     for (int i = 0; i < count && !s; i++, r.text += DUMMY_TEXT) {
         r.tokens[i] = (struct gguf_string){r.text, (size_t)dummy_token(r.text, i, &r.types[i])};
@@ -172,7 +172,7 @@ enum status gguf_vocab_bpe(struct gguf_vocab *v, const struct bpe *b, struct err
     int count = bpe_vocab(b);
     *v = (struct gguf_vocab){.model = "gpt2", .pre = "gpt-2", .count = count, .n_merges = (size_t)(count - BPE_FIRST_MERGE),
                              .bos = BPE_EOT, .eos = BPE_EOT, .unk = -1};
-    struct room r;
+    struct room r = {0};
     char *pairs = bpe_save(b);
     enum status s = pairs ? make_room(&r, v, text_bytes(b), e) : fail(e, ST_ENOMEM, "no memory for a vocabulary of %d tokens", count);
     if (!s) {
