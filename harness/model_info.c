@@ -186,13 +186,8 @@ static void say_text(struct table *t, const char *what, const struct gguf *g, co
 {
     struct gguf_string x;
     char text[256];
-    if (gguf_text(g, key, &x, NULL) != ST_OK)
-        return;
-    snprintf(text, sizeof text, "%.*s", x.bytes < 200 ? (int)x.bytes : 200, x.text);
-    for (char *p = text; *p; p++)
-        if ((unsigned char)*p < ' ' || *p == 0x7f)
-            *p = ' ';
-    say(t, what, text);
+    if (gguf_text(g, key, &x, NULL) == ST_OK)
+        say(t, what, gguf_show(x, text, sizeof text));
 }
 
 static void say_gguf(struct table *t, const struct gguf *g, const struct census *c)

@@ -56,6 +56,8 @@ bool gguf_as_real(const struct gguf_value *v, double *x);   /* f32, f64, any int
 bool gguf_as_bool(const struct gguf_value *v, bool *x);
 bool gguf_as_string(const struct gguf_value *v, struct gguf_string *x);
 bool gguf_is(const struct gguf_value *v, const char *text); /* a string that equals text; v may be NULL */
+/* For messages and tables: as much of x as fits, on one line, whole characters, control characters as '?'. Returns buf. */
+const char *gguf_show(struct gguf_string x, char *buf, size_t n);
 
 /*
  * The same by key, failing in words. An absent key is ST_ENOENT with *x untouched (so: set the default, and allow ST_ENOENT with a

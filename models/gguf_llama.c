@@ -86,9 +86,10 @@ static enum status read_optional(const struct gguf *g, const struct number *n, s
 static enum status check_arch(const struct gguf *g, struct err *e)
 {
     struct gguf_string name;
+    char shown[64];
     enum status s = gguf_text(g, "general.architecture", &name, e);
     if (!s && !gguf_is(gguf_find(g, "general.architecture"), arch))
-        s = fail(e, ST_EUNSUPPORTED, "%s: architecture '%.*s'; qbench reads %s", gguf_path(g), name.bytes < 40 ? (int)name.bytes : 40, name.text, arch);
+        s = fail(e, ST_EUNSUPPORTED, "%s: architecture '%s'; qbench reads %s", gguf_path(g), gguf_show(name, shown, sizeof shown), arch);
     return s;
 }
 

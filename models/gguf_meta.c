@@ -77,6 +77,17 @@ bool gguf_is(const struct gguf_value *v, const char *text)
     return v && gguf_as_string(v, &x) && x.bytes == strlen(text) && !memcmp(x.text, text, x.bytes);
 }
 
+const char *gguf_show(struct gguf_string x, char *buf, size_t n)
+{
+    size_t bytes = x.bytes < n - 1 ? x.bytes : n - 1;
+    while (bytes < x.bytes && bytes && (x.text[bytes] & 0xc0) == 0x80) /* not within a character */
+        bytes--;
+    for (size_t i = 0; i < bytes; i++)
+        buf[i] = (unsigned char)x.text[i] < ' ' || x.text[i] == 0x7f ? '?' : x.text[i];
+    buf[bytes] = '\0';
+    return buf;
+}
+
 /* ---- by key */
 
 static enum status find(const struct gguf *g, const char *key, const struct gguf_value **v, struct err *e)

@@ -136,6 +136,16 @@ static void assert_scalars(const struct gguf *g)
     assert_false(gguf_is(gguf_find(g, "u8"), "200") || gguf_is(NULL, ""));
 }
 
+static void test_show(void **state)
+{
+    char buf[6];
+    const struct gguf_string x = {"a\n\0\xc3\xbc\xe2\x82\xac", 8};
+    assert_string_equal(gguf_show(x, buf, 6), "a??\xc3\xbc");
+    assert_string_equal(gguf_show(x, buf, 5), "a??"); /* half a character is none */
+    assert_string_equal(gguf_show(x, buf, 1), "");
+    assert_string_equal(gguf_show((struct gguf_string){"word", 4}, buf, 5), "word");
+}
+
 static void assert_arrays(const struct gguf *g)
 {
     static const char *const words[] = {"one", "", "three"};
@@ -978,7 +988,7 @@ int main(void)
         cmocka_unit_test(test_bad_metadata), cmocka_unit_test(test_bad_text),     cmocka_unit_test(test_bad_tensors),
         cmocka_unit_test(test_not_a_file),   cmocka_unit_test(test_shrinks),      cmocka_unit_test(test_values_refused),
         cmocka_unit_test(test_writer),       cmocka_unit_test(test_writer_stops), cmocka_unit_test(test_writer_link),
-        cmocka_unit_test(test_writer_pipe),  cmocka_unit_test(test_long_tensor),
+        cmocka_unit_test(test_writer_pipe),  cmocka_unit_test(test_long_tensor), cmocka_unit_test(test_show),
         cmocka_unit_test(test_real_files),   cmocka_unit_test(test_mutations),
     };
     return cmocka_run_group_tests(tests, open_folder, remove_folder);
