@@ -7,168 +7,18 @@
 #include <string.h>
 
 #include "cpu.h"
-#include "gemm.h"
+#include "problem.h"
 
 #include <cmocka.h> /* last: it has a macro called fail, as base.h has a function */
 
-enum { SEED = 7, MARGIN = 3, MAX_THREADS = 4, LDY_MORE = 19 };
+enum { SEED = 7, MAX_THREADS = 4 };
 
 static const int ms[] = {1, 2, 3, 4, 5, 13, 37}, ns[] = {1, 15, 16, 17, 100, 131}, ks[] = {1, 3, 31, 32, 33, 100, 172, 384, 1000},
                  groups[] = {0, 32, 64, 128};
 static const char *const levels[] = {"scalar", "avx2", "avxvnni", "avx512", "vnni", "bf16", "amx", "neon", "dotprod", "i8mm", "native"};
 #define COUNT(array) ((int)(sizeof(array) / sizeof *(array)))
 
-/* largest: every product has the same sign and the largest size; signs: the largest size, random signs. */
-enum fill { FILL_RANDOM, FILL_LARGEST, FILL_SIGNS, FILL_COUNT };
-static const char *const fill_names[] = {"random", "largest", "signs"};
-
-struct problem {
-    enum format format;
-    int m, n, k, group, ldx, ldy;
-    enum fill fill;
-    struct qlinear q;
-    float *dense, *w, *x, *y, *expected; /* w: dequantized */
-    float *x_memory;
-};
-
 static struct par *teams[MAX_THREADS + 1];
-
-/* Room for whatever a kernel eats: bf16 is the widest, int8 has sums. */
-static enum status reserve(struct acts *a, int m, int k, int group, struct err *e)
-{
-    enum status s = acts_reserve(a, ACT_BF16, m, k, group, e);
-    return s ? s : acts_reserve(a, ACT_INT8, m, k, group, e);
-}
-
-/* Any code that the format holds; the extremes for the other fills. */
-static int8_t code(enum format format, enum fill fill, struct rng *r)
-{
-    int low = formats[format].qmin, high = formats[format].qmax, c;
-    if (fill == FILL_LARGEST)
-        return (int8_t)low;
-    if (fill == FILL_SIGNS)
-        return (int8_t)(rng_u64(r) >> 63 ? low : high);
-    do
-        c = (int)rng_below(r, (uint32_t)(high - low + 1)) + low;
-    while (!format_holds(format, c));
-    return (int8_t)c;
-}
-
-static float sign(struct rng *r) { return rng_u64(r) >> 63 ? -1.0f : 1.0f; }
-
-static void fill_weights(struct problem *p, struct rng *r)
-{
-    size_t count = (size_t)p->n * (size_t)p->k;
-    int qmax = formats[p->format].qmax;
-    for (size_t i = 0; i < count && !qmax; i++)
-        p->dense[i] = p->fill == FILL_LARGEST ? 1.0f : rng_normal(r);
-    for (size_t i = 0; i < count && qmax; i++)
-        p->q.plane.codes[i] = code(p->format, p->fill, r);
-    size_t scales = (size_t)p->n * (size_t)qlinear_groups(p->k, p->group);
-    for (size_t i = 0; i < scales && qmax; i++) {
-        float scale = rng_below(r, 9) == 0 ? 1e-6f * rng_uniform(r) : rng_normal(r); /* some are subnormal in fp16 */
-        p->q.plane.scale[i] = p->group ? fp16_round(scale) : scale;
-        if (p->q.plane.shift)
-            p->q.plane.shift[i] = fp16_round(rng_normal(r));
-    }
-}
-
-static void fill_x(struct problem *p, struct rng *r)
-{
-    for (int i = 0; i < p->m; i++)
-        for (int j = 0; j < p->ldx; j++) {
-            float v = p->fill == FILL_RANDOM ? rng_normal(r) : p->fill == FILL_LARGEST ? -3.0f : 3.0f * sign(r);
-            p->x[(size_t)i * (size_t)p->ldx + (size_t)j] = j < p->k ? v : NAN; /* between rows: never to be read */
-        }
-    if (p->m > 2 && p->fill == FILL_RANDOM)
-        memset(p->x + 2 * p->ldx, 0, (size_t)p->k * sizeof *p->x); /* a token of zeros */
-}
-
-static void problem_open(struct problem *p, enum format format, int m, int n, int k, int group, enum fill fill, struct rng *r)
-{
-    struct err e = {0};
-    *p = (struct problem){.format = format, .m = m, .n = n, .k = k, .group = group, .ldx = k + MARGIN, .ldy = n + LDY_MORE};
-    p->fill = fill;
-    if (formats[format].qmax) {
-        assert_int_equal(qlinear_alloc(&p->q, format, n, k, group, &e), ST_OK);
-        if (n % 2)
-            assert_int_equal(qlinear_alloc_shift(&p->q, &e), ST_OK);
-        p->q.act_gain = m % 2 ? 1.0f : 1.0625f;
-    } else {
-        p->dense = mem_alloc((size_t)n * (size_t)k, sizeof *p->dense);
-        p->q = (struct qlinear){.rows = n, .cols = k, .format = format, .dense = p->dense, .act_gain = 1.0f};
-    }
-    p->x_memory = mem_alloc((size_t)m * (size_t)p->ldx + 1, sizeof *p->x);
-    p->x = p->x_memory + 1; /* not aligned */
-    p->y = mem_alloc((size_t)(m + 2) * (size_t)p->ldy, sizeof *p->y);
-    p->expected = mem_alloc((size_t)m * (size_t)n, sizeof *p->expected);
-    p->w = mem_alloc((size_t)n * (size_t)k, sizeof *p->w);
-    assert_true(p->x_memory && p->y && p->expected && p->w);
-    fill_weights(p, r);
-    qlinear_dequantize(&p->q, p->w);
-    fill_x(p, r);
-}
-
-static void problem_close(struct problem *p)
-{
-    mem_free(p->dense);
-    mem_free(p->w);
-    mem_free(p->x_memory);
-    mem_free(p->y);
-    mem_free(p->expected);
-    if (formats[p->format].qmax)
-        qlinear_free(&p->q);
-}
-
-/* Any order of k additions and k products errs by at most k u / (1 - k u) of the sum of sizes, u = 2^-24; the oracle
- * rounds once. 1.01: sizes are those of the operands before their rounding to bf16. */
-static float float_bound(const struct problem *p, int i, int n)
-{
-    double size = 0;
-    for (int j = 0; j < p->k; j++)
-        size += fabs((double)p->x[(size_t)i * (size_t)p->ldx + (size_t)j] * (double)p->w[(size_t)n * (size_t)p->k + (size_t)j]);
-    double ku = (p->k + 1) * 0x1p-24;
-    return (float)(1.01 * size * ku / (1 - ku) + 0x1p-126);
-}
-
-static bool right(const struct problem *p, enum act act, int i, int n, float y)
-{
-    float expected = p->expected[(size_t)i * (size_t)p->n + (size_t)n];
-    if (act == ACT_INT8)
-        return memcmp(&y, &expected, sizeof y) == 0;
-    return fabsf(y - expected) <= float_bound(p, i, n);
-}
-
-static void check_y(const struct problem *p, const struct kernel *k, int threads, uint32_t poison)
-{
-    for (int i = -1; i <= p->m; i++)
-        for (int n = 0; n < p->ldy; n++) {
-            float y = p->y[(size_t)(i + 1) * (size_t)p->ldy + (size_t)n];
-            bool inside = i >= 0 && i < p->m && n < p->n;
-            if (inside ? right(p, k->act, i, n, y) : memcmp(&y, &poison, sizeof y) == 0)
-                continue;
-            fail_msg("seed %d isa %s: kernel=%s m=%d n=%d k=%d group=%d threads=%d fill=%s: y[%d][%d] = %.9g %s %.9g", SEED,
-                     cpu_level(), k->name, p->m, p->n, p->k, p->group, threads, fill_names[p->fill], i, n, (double)y,
-                     inside ? "but should be" : "was written; poison was", inside ? (double)p->expected[i * p->n + n] : 0.0);
-        }
-}
-
-static void run(const struct problem *p, const struct kernel *k, struct acts *a, int threads)
-{
-    struct err e = {0};
-    struct linear l;
-    float room[64];
-    uint32_t poison = 0xffc0dead; /* a NaN */
-    for (size_t i = 0; i < (size_t)(p->m + 2) * (size_t)p->ldy; i++)
-        memcpy(p->y + i, &poison, sizeof poison);
-    if (linear_open(&l, &p->q, k, &e) != ST_OK)
-        fail_msg("%s: %s", k->name, e.text);
-    assert_true(l.packed_bytes >= qlinear_bytes(&p->q));
-    acts_set(a, teams[threads], k->act, p->x, p->m, p->k, p->ldx, p->group);
-    linear_run(&l, teams[threads], a, l.act_gain == 1.0f ? NULL : room, p->y + p->ldy, p->ldy);
-    linear_close(&l);
-    check_y(p, k, threads, poison);
-}
 
 static bool runs_here(const struct kernel *k)
 {
@@ -190,9 +40,9 @@ static void run_all(struct problem *p, struct acts *a, int threads)
             if (k->format != p->format || k->act != act || why[0])
                 continue;
             if (!asked)
-                kernel_oracle(&p->q, act, p->x, p->m, p->ldx, p->expected, p->n);
+                problem_expect(p, act);
             asked = true;
-            run(p, k, a, threads);
+            problem_run(p, k, a, teams[threads], SEED);
         }
         p->q.act_gain = gain;
     }
@@ -213,7 +63,7 @@ static void test_shapes(void **state)
     struct rng r;
     int turn = 0;
     rng_seed(&r, SEED);
-    assert_int_equal(reserve(&a, 37, 1000, 32, &e), ST_OK);
+    assert_int_equal(problem_reserve(&a, 37, 1000, 32, &e), ST_OK);
     for (int i = 0; kernels[i]; i++) {
         char why[512];
         kernel_reason(kernels[i], why, sizeof why);
@@ -236,7 +86,7 @@ static void test_tokens(void **state)
     struct err e = {0};
     struct rng r;
     rng_seed(&r, SEED);
-    assert_int_equal(reserve(&a, 64, 65536, 64, &e), ST_OK);
+    assert_int_equal(problem_reserve(&a, 64, 65536, 64, &e), ST_OK);
     for (int f = 0; f < FORMAT_COUNT; f++) {
         for (int m = 1; m <= 27; m++)
             shape(&a, (enum format)f, m, 48, 136, formats[f].qmax && m % 2 ? 64 : 0, m, &r);
@@ -251,7 +101,7 @@ static void test_every_level(void **state)
     struct err e = {0};
     struct rng r;
     rng_seed(&r, SEED);
-    assert_int_equal(reserve(&a, 13, 200, 32, &e), ST_OK);
+    assert_int_equal(problem_reserve(&a, 13, 200, 32, &e), ST_OK);
     for (int i = 0; i < COUNT(levels); i++) {
         struct err why = {0};
         if (cpu_set_level(levels[i], &why) != ST_OK) {
@@ -275,7 +125,7 @@ static void test_widest(void **state)
     struct err e = {0};
     struct rng r;
     rng_seed(&r, SEED);
-    assert_int_equal(reserve(&a, 2, KERNEL_MAX_COLUMNS, 128, &e), ST_OK);
+    assert_int_equal(problem_reserve(&a, 2, KERNEL_MAX_COLUMNS, 128, &e), ST_OK);
     for (int f = 0; f < FORMAT_COUNT; f++)
         for (int m = 1; formats[f].qmax && m <= 2; m++)
             for (int turn = 0; turn < FILL_COUNT; turn++)
@@ -290,7 +140,7 @@ static void test_not_finite(void **state)
     struct err e = {0};
     struct rng r;
     rng_seed(&r, SEED);
-    assert_int_equal(reserve(&a, 3, 40, 0, &e), ST_OK);
+    assert_int_equal(problem_reserve(&a, 3, 40, 0, &e), ST_OK);
     for (int i = 0; kernels[i]; i++) {
         if (!runs_here(kernels[i]) || kernels[i]->act != ACT_INT8)
             continue;
