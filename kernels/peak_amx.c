@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "cpu.h"
 #include "peak.h"
+#include "tile.h"
 
 /* bf16 by AVX-512 stands here too, for its flag is among AMX's. */
 static const char title_bf16[] = "bf16 multiply-accumulate by VDPBF16PS, 512 bits";
@@ -63,51 +64,34 @@ const struct peak peak_bf16_avx512 = {.name = "bf16_avx512", .title = title_bf16
 
 #endif
 
-/* gcc and clang spell these macros differently. */
-#if defined(__AMX_INT8__) || defined(__AMXINT8__)
+#if TILE
 
 #include <string.h>
 
-/* LDTILECFG's memory, Intel SDM volume 1, chapter 18. */
-struct tile_config {
-    uint8_t palette, start_row, reserved[14];
-    uint16_t row_bytes[16];
-    uint8_t rows[16];
-};
-_Static_assert(sizeof(struct tile_config) == 64, "the hardware reads 64 bytes");
+enum { TILE_REPEAT = 16 };
 
-enum { TILES = 8, TILE_ROWS = 16, TILE_ROW_BYTES = 64, TILE_REPEAT = 16 };
-
-/* Tiles 0-3 accumulate, 4-5 are x, 6-7 w. */
 static void configure(void)
 {
-    struct tile_config c = {.palette = 1};
-    for (int i = 0; i < TILES; i++) {
-        c.row_bytes[i] = TILE_ROW_BYTES;
-        c.rows[i] = TILE_ROWS;
-    }
-    /* gcc 12 does not see that the instruction reads c, and drops the stores above without this. */
-    __asm__ volatile("" : : "r"(&c) : "memory");
-    _tile_loadconfig(&c);
+    struct tile_config shapes = tile_shapes(TILE_ROWS, TILE_ROW_BYTES);
+    tile_configure(&shapes);
 }
 
 static void zero_accumulators(void)
 {
-    _tile_zero(0);
-    _tile_zero(1);
-    _tile_zero(2);
-    _tile_zero(3);
+    tile_zero(0);
+    tile_zero(1);
+    tile_zero(2);
+    tile_zero(3);
 }
 
 /* Whether each of the 16 x 16 words of all four accumulators is want. */
 static bool accumulators_hold(uint32_t want)
 {
     uint32_t c[4][TILE_ROWS * TILE_ROW_BYTES / 4];
-    _tile_stored(0, c[0], TILE_ROW_BYTES);
-    _tile_stored(1, c[1], TILE_ROW_BYTES);
-    _tile_stored(2, c[2], TILE_ROW_BYTES);
-    _tile_stored(3, c[3], TILE_ROW_BYTES);
-    __asm__ volatile("" : : "r"(c) : "memory");
+    tile_store(0, c[0], TILE_ROW_BYTES);
+    tile_store(1, c[1], TILE_ROW_BYTES);
+    tile_store(2, c[2], TILE_ROW_BYTES);
+    tile_store(3, c[3], TILE_ROW_BYTES);
     for (size_t i = 0; i < sizeof c / 4; i++)
         if (c[0][i] != want)
             return false;
@@ -121,22 +105,21 @@ static double run_amx_int8(long iterations)
 {
     uint8_t ones[TILE_ROWS * TILE_ROW_BYTES];
     memset(ones, 1, sizeof ones);
-    __asm__ volatile("" : : "r"(ones) : "memory");
     configure();
     zero_accumulators();
-    _tile_loadd(4, ones, TILE_ROW_BYTES);
-    _tile_loadd(5, ones, TILE_ROW_BYTES);
-    _tile_loadd(6, ones, TILE_ROW_BYTES);
-    _tile_loadd(7, ones, TILE_ROW_BYTES);
+    tile_load(4, ones, TILE_ROW_BYTES);
+    tile_load(5, ones, TILE_ROW_BYTES);
+    tile_load(6, ones, TILE_ROW_BYTES);
+    tile_load(7, ones, TILE_ROW_BYTES);
     for (long i = 0; i < iterations; i++)
         for (int r = 0; r < TILE_REPEAT; r++) {
-            _tile_dpbssd(0, 4, 6);
-            _tile_dpbssd(1, 4, 7);
-            _tile_dpbssd(2, 5, 6);
-            _tile_dpbssd(3, 5, 7);
+            tile_dpbssd(0, 4, 6);
+            tile_dpbssd(1, 4, 7);
+            tile_dpbssd(2, 5, 6);
+            tile_dpbssd(3, 5, 7);
         }
     bool right = accumulators_hold((uint32_t)(64u * TILE_REPEAT * (unsigned long)iterations));
-    _tile_release();
+    tile_release();
     return right ? tile_operations(16 * 16 * 64, 4.0 * TILE_REPEAT * (double)iterations) : 0;
 }
 
@@ -156,31 +139,30 @@ static double run_amx_bf16(long iterations)
         ones[i] = 0x3f80;
         minus[i] = 0xbf80;
     }
-    __asm__ volatile("" : : "r"(ones), "r"(minus) : "memory");
     configure();
     zero_accumulators();
-    _tile_loadd(4, ones, TILE_ROW_BYTES);
-    _tile_loadd(5, ones, TILE_ROW_BYTES);
-    _tile_loadd(6, ones, TILE_ROW_BYTES);
-    _tile_loadd(7, minus, TILE_ROW_BYTES);
+    tile_load(4, ones, TILE_ROW_BYTES);
+    tile_load(5, ones, TILE_ROW_BYTES);
+    tile_load(6, ones, TILE_ROW_BYTES);
+    tile_load(7, minus, TILE_ROW_BYTES);
     for (long i = 0; i < iterations; i++)
         for (int r = 0; r < TILE_REPEAT / 2; r++) {
-            _tile_dpbf16ps(0, 4, 6);
-            _tile_dpbf16ps(1, 4, 6);
-            _tile_dpbf16ps(2, 5, 6);
-            _tile_dpbf16ps(3, 5, 6);
-            _tile_dpbf16ps(0, 4, 7);
-            _tile_dpbf16ps(1, 4, 7);
-            _tile_dpbf16ps(2, 5, 7);
-            _tile_dpbf16ps(3, 5, 7);
+            tile_dpbf16ps(0, 4, 6);
+            tile_dpbf16ps(1, 4, 6);
+            tile_dpbf16ps(2, 5, 6);
+            tile_dpbf16ps(3, 5, 6);
+            tile_dpbf16ps(0, 4, 7);
+            tile_dpbf16ps(1, 4, 7);
+            tile_dpbf16ps(2, 5, 7);
+            tile_dpbf16ps(3, 5, 7);
         }
-    _tile_dpbf16ps(0, 4, 6);
-    _tile_dpbf16ps(1, 4, 6);
-    _tile_dpbf16ps(2, 5, 6);
-    _tile_dpbf16ps(3, 5, 6);
+    tile_dpbf16ps(0, 4, 6);
+    tile_dpbf16ps(1, 4, 6);
+    tile_dpbf16ps(2, 5, 6);
+    tile_dpbf16ps(3, 5, 6);
     const uint32_t thirty_two = 0x42000000u; /* as float */
     bool right = accumulators_hold(thirty_two);
-    _tile_release();
+    tile_release();
     return right ? tile_operations(16 * 16 * 32, 4.0 * (TILE_REPEAT * (double)iterations + 1)) : 0;
 }
 
