@@ -199,7 +199,7 @@ static enum status write_tensor(struct gguf_writer *g, const struct model_config
     enum status s = qlinear_alloc(&rounded, p.type == GTYPE_Q8_0 ? FORMAT_INT8 : FORMAT_INT4, p.t.rows, p.t.cols, GGUF_BLOCK, e);
     if (s)
         return s;
-    encode_groups(&rounded, p.t.data, par, scale_absmax);
+    encode_groups(&rounded, p.t.data, par, grid_widest);
     p.q = &rounded;
     s = write_planned(g, c, &p, e);
     qlinear_free(&rounded);

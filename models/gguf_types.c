@@ -203,13 +203,6 @@ size_t gtype_row_bytes(const struct gtype_info *t, size_t cols)
 
 /* ---- floats to F32, F16, BF16 */
 
-static uint16_t bf16_from_float(float x)
-{
-    uint32_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    return (uint16_t)((bits + 0x7fffu + (bits >> 16 & 1)) >> 16);
-}
-
 enum status gtype_from_float(enum gtype type, uint8_t *dst, const float *w, size_t n, struct err *e)
 {
     const float largest = type == GTYPE_F16 ? 0x1.ffdffep15f : type == GTYPE_BF16 ? 0x1.fefffep127f : FLT_MAX; /* that stays finite */

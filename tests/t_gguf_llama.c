@@ -193,7 +193,7 @@ static struct coded encode(const struct weights *w, enum format format, bool shi
         int rows, cols;
         lin_shape(&w->config, (enum lin)(i % LIN_COUNT), &rows, &cols);
         assert_int_equal(qlinear_alloc(&c.linear[i], format, rows, cols, 32, NULL), ST_OK);
-        encode_groups(&c.linear[i], w->layer[i / LIN_COUNT].linear[i % LIN_COUNT], par, scale_absmax);
+        encode_groups(&c.linear[i], w->layer[i / LIN_COUNT].linear[i % LIN_COUNT], par, grid_widest);
         c.shift[i] = shifted ? mem_alloc((size_t)(rows * cols / 32), sizeof(float)) : NULL;
         for (int k = 0; shifted && k < rows * cols / 32; k++)
             c.shift[i][k] = fp16_round(0.01f * rng_normal(&r)) + 8 * c.linear[i].plane.scale[k];
