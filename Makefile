@@ -5,9 +5,9 @@
 ifeq ($(origin CC),default)
 CC := gcc
 endif
-LIBS := -lsqlite3 -lyaml -ljansson -lgsl -lgslcblas -lxxhash -lpcre2-8 -ldl -lm
+LIBS := -lsqlite3 -lyaml -ljansson -lgsl -lgslcblas -lxxhash -lpcre2-8 -lutf8proc -ldl -lm
 # OpenBLAS and likwid are loaded at run time; the rest is linked. bats runs the end-to-end tests, gnuplot draws.
-DEBS := gcc libc6-dev git libopenblas0-pthread libsqlite3-dev libyaml-dev libjansson-dev libgsl-dev libxxhash-dev libpcre2-dev likwid \
+DEBS := gcc libc6-dev git libopenblas0-pthread libsqlite3-dev libyaml-dev libjansson-dev libgsl-dev libxxhash-dev libpcre2-dev libutf8proc-dev likwid \
         libcmocka-dev bats gnuplot-nox fonts-dejavu-core libreadline8
 ARM := aarch64-linux-gnu
 ARM_DEBS := gcc-$(ARM) libc6-dev-arm64-cross qemu-user
