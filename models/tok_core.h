@@ -73,6 +73,9 @@ const struct tok_kind *tok_kind(const struct tokenizer *t);
 /* Appends the ids of one word: from the cache, or merged. For tok_kind's encode. */
 enum status tok_word(struct tokenizer *t, const uint8_t *s, size_t n, struct id_list *out, struct err *e);
 
+/* Messages quote pieces and patterns of files: what would break the line, or the terminal, becomes '?'. NULL is fine; returns s. */
+enum status tok_one_line(enum status s, struct err *e);
+
 /* Byte-level spelling: the character that stands for a byte, and back (-1: none). */
 uint32_t tok_byte_char(uint8_t byte);
 int tok_char_byte(uint32_t code);

@@ -208,7 +208,7 @@ enum status tokenizer_encode(struct tokenizer *t, const void *text, size_t bytes
     }
     if (!st && flags & TOKENIZER_ENDS && t->v.add_eos && !id_list_put(out, t->v.eos))
         return no_memory(e);
-    return st;
+    return tok_one_line(st, e);
 }
 
 /* ---- back to text */

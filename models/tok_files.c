@@ -8,6 +8,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "tok_core.h"
+
 static enum status no_memory(const char *path, struct err *e) { return fail(e, ST_ENOMEM, "%s: no memory", path); }
 
 /* ---- reading files */
@@ -213,7 +215,7 @@ static enum status open_file(struct tokenizer **t, const char *path, struct err 
     else if (!s)
         s = tok_from_llama2c(t, &f, e);
     free(f.text);
-    return s;
+    return tok_one_line(s, e);
 }
 
 enum status tokenizer_open(struct tokenizer **t, const char *path, struct err *e)

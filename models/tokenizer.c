@@ -15,6 +15,14 @@ const struct tok_kind *tok_kind(const struct tokenizer *t) { return t->v.kind ==
 
 static enum status no_memory(const char *where, struct err *e) { return fail(e, ST_ENOMEM, "%s: no memory for its vocabulary", where); }
 
+enum status tok_one_line(enum status s, struct err *e)
+{
+    for (char *c = e ? e->text : ""; *c; c++)
+        if ((unsigned char)*c < ' ' || *c == 0x7f)
+            *c = '?';
+    return s;
+}
+
 /* ---- lists */
 
 void id_list_free(struct id_list *l)
@@ -356,7 +364,7 @@ enum status tokenizer_new(struct tokenizer **out, const struct vocab *v, const c
         tokenizer_free(t);
     else
         *out = t;
-    return s;
+    return tok_one_line(s, e);
 }
 
 void tokenizer_free(struct tokenizer *t)
