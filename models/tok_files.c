@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 
 #include "tok_core.h"
+#include "tok_gguf.h"
 
 static enum status no_memory(const char *path, struct err *e) { return fail(e, ST_ENOMEM, "%s: no memory", path); }
 
@@ -203,9 +204,31 @@ static bool is_tokenizer_json(const struct file_text *f)
     return false;
 }
 
+static bool is_gguf(const char *path)
+{
+    char magic[4] = "";
+    FILE *f = fopen(path, "rb");
+    bool is = f && fread(magic, 1, sizeof magic, f) == sizeof magic && !memcmp(magic, "GGUF", sizeof magic);
+    if (f)
+        fclose(f);
+    return is;
+}
+
+static enum status open_gguf(struct tokenizer **t, const char *path, struct err *e)
+{
+    struct gguf *g;
+    enum status s = gguf_open(&g, path, e);
+    if (!s)
+        s = tokenizer_from_gguf(t, g, e);
+    gguf_close(g);
+    return s;
+}
+
 static enum status open_file(struct tokenizer **t, const char *path, struct err *e)
 {
     struct file_text f;
+    if (is_gguf(path))
+        return open_gguf(t, path, e);
     enum status s = read_text(&f, path, e);
     size_t blank = s ? 0 : strspn(f.text, " \t\r\n");
     if (!s && f.text[blank] == '{')

@@ -73,9 +73,9 @@ bool merge_split(const char *text, size_t bytes, struct merge_text *m);
 struct tokenizer;
 
 /*
- * From a file: llama2.c's tokenizer.bin, Hugging Face's tokenizer.json (with tokenizer_config.json beside it where there is one), GPT-2's
- * encoder.json or vocab.bpe (vocab.json, merges.txt) with the other beside it; or a folder with one of them. A failure leaves
- * *t NULL; ST_ENOENT, ST_EIO; ST_EFORMAT, ST_EUNSUPPORTED "path: what is wrong".
+ * From a file: GGUF, llama2.c's tokenizer.bin, Hugging Face's tokenizer.json (with tokenizer_config.json beside it where there is one),
+ * GPT-2's encoder.json or vocab.bpe (vocab.json, merges.txt) with the other beside it; or a folder with one of the last four. A failure
+ * leaves *t NULL; ST_ENOENT, ST_EIO; ST_EFORMAT, ST_EUNSUPPORTED "path: what is wrong".
  */
 enum status tokenizer_open(struct tokenizer **t, const char *path, struct err *e);
 

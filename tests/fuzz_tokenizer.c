@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "pretokenize.h"
 #include "tok_core.h"
@@ -141,13 +143,24 @@ static void use(struct tokenizer *t, enum status s, const struct err *e)
     tokenizer_free(t);
 }
 
+static enum status open_bytes(struct tokenizer **t, const struct file_text *f, struct err *e)
+{
+    char path[64];
+    int fd = memfd_create("fuzz", 0);
+    must(fd >= 0 && write(fd, f->text, f->bytes) == (ssize_t)f->bytes, "no file in memory");
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    enum status s = tokenizer_open(t, path, e);
+    close(fd);
+    return s;
+}
+
 static const char tiny_json[] = "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[]}}", tiny_encoder[] = "{\"a\":0,\"b\":1,\"ab\":2}";
 
 void fuzz_tokenizer(const uint8_t *data, size_t size)
 {
     if (!size)
         return;
-    int choice = data[0] % 6;
+    int choice = data[0] % 7;
     data++;
     size--;
     char *copy = malloc(size + 1);
@@ -166,7 +179,8 @@ void fuzz_tokenizer(const uint8_t *data, size_t size)
             : choice == 2 ? tok_from_json(&t, &f, NULL, &e)
             : choice == 3 ? tok_from_json(&t, &json, &f, &e)
             : choice == 4 ? tok_from_pair(&t, &f, &merges, &e)
-                          : tok_from_pair(&t, &encoder, &f, &e);
+            : choice == 5 ? tok_from_pair(&t, &encoder, &f, &e)
+                          : open_bytes(&t, &f, &e);
         use(t, tok_one_line(s, &e), &e);
     }
     free(copy);

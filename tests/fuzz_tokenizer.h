@@ -8,7 +8,7 @@
 
 /*
  * The first byte chooses: a text for a small vocabulary of each kind and every pre-tokenizer; tokenizer.bin; tokenizer.json;
- * tokenizer_config.json; encoder.json; merges.txt. Aborts when an error is no single line, an id is out of range, or a text does not come
+ * tokenizer_config.json; encoder.json; merges.txt; a file of any kind, such as GGUF. Aborts when an error is no single line, an id is out of range, or a text does not come
  * back. As a program: libFuzzer's entry calls it.
  */
 void fuzz_tokenizer(const uint8_t *data, size_t size);

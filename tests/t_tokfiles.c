@@ -9,7 +9,9 @@
 #include <string.h>
 
 #include "fixture.h"
+#include "fuzz_tokenizer.h"
 #include "tok_core.h"
+#include "tok_gguf.h"
 #include "tokenizer.h" /* before cmocka.h, whose macro is called fail too */
 #include "utf8.h"
 
@@ -61,7 +63,7 @@ static void assert_encodes(struct tokenizer *t, const char *text, size_t bytes, 
 {
     struct id_list got = {0};
     assert_int_equal(tokenizer_encode(t, text, bytes, flags, &got, NULL), ST_OK);
-    if (got.count != n || memcmp(got.id, id, n * sizeof *id) != 0)
+    if (got.count != n || (n && memcmp(got.id, id, n * sizeof *id) != 0))
         for (size_t i = 0; i < got.count; i++)
             print_message("'%.*s': %d\n", (int)bytes, text, got.id[i]);
     assert_int_equal(got.count, n);
@@ -430,6 +432,152 @@ static void a_pair_of_files_is_gpt2(void **state)
     assert_refused(path, ST_ENOENT, "no tokenizer.json");
 }
 
+/* ---- GGUF */
+
+static void write_gguf(char path[96], const struct gguf_vocab *v, const char *key, const char *value)
+{
+    struct gguf_writer *w = gguf_writer_new();
+    struct err e = {0};
+    snprintf(path, 96, "%s/vocab.gguf", folder.root);
+    gguf_vocab_write(w, v);
+    if (key)
+        gguf_set_text(w, key, value);
+    enum status s = gguf_writer_begin(w, path, &e);
+    if (!s)
+        s = gguf_writer_finish(w, &e);
+    if (s)
+        print_message("%s\n", e.text);
+    assert_int_equal(s, ST_OK);
+    gguf_writer_free(w);
+}
+
+/* Written and read again, a tokenizer is the same one. */
+static void assert_survives_gguf(const struct tokenizer *t)
+{
+    struct gguf_vocab v;
+    struct err e = {0};
+    char path[96];
+    if (tokenizer_to_gguf(&v, t, &e))
+        print_message("%s\n", e.text);
+    assert_int_equal(e.status, ST_OK);
+    write_gguf(path, &v, NULL, NULL);
+    struct tokenizer *back = opened(path);
+    assert_string_equal(tokenizer_hash(back), tokenizer_hash(t));
+    tokenizer_free(back);
+    gguf_vocab_free(&v);
+}
+
+static void a_gguf_holds_every_kind(void **state)
+{
+    static struct bin b;
+    char path[96];
+    make_bin(&b);
+    write_file(path, "tokenizer.bin", b.s, b.n);
+    struct tokenizer *t = opened(path);
+    assert_survives_gguf(t);
+    tokenizer_free(t);
+    write_byte_json(path, byte_level, "", two_merges, "");
+    t = opened(path);
+    assert_survives_gguf(t);
+    tokenizer_free(t);
+    struct bpe *own;
+    assert_int_equal(bpe_load(&own, "97 98\n98 99\n32 257\n", NULL), ST_OK);
+    assert_int_equal(tokenizer_from_bpe(&t, own, NULL), ST_OK);
+    assert_survives_gguf(t);
+    tokenizer_free(t);
+    bpe_free(own);
+}
+
+static void what_gguf_cannot_say_is_refused(void **state)
+{
+    struct gguf_vocab v;
+    struct tokenizer *t;
+    struct bpe *own;
+    struct err e = {0};
+    char path[96];
+    assert_int_equal(bpe_load(&own, "97 98\n98 99\n257 99\n97 258\n", NULL), ST_OK);
+    assert_int_equal(tokenizer_from_bpe(&t, own, NULL), ST_OK);
+    assert_int_equal(tokenizer_to_gguf(&v, t, &e), ST_EUNSUPPORTED);
+    assert_string_equal(e.text, "tokens 259 and 260 stand for the same text, which GGUF cannot tell apart");
+    tokenizer_free(t);
+    bpe_free(own);
+    write_byte_json(path, "\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":{\"Regex\":\"a|b\"},"
+                          "\"behavior\":\"Isolated\"},{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":false}]},",
+                    "", two_merges, "");
+    t = opened(path);
+    e = (struct err){0};
+    assert_int_equal(tokenizer_to_gguf(&v, t, &e), ST_EUNSUPPORTED);
+    assert_non_null(strstr(e.text, "\"a|b\""));
+    tokenizer_free(t);
+}
+
+static void a_broken_gguf_vocabulary_is_an_error(void **state)
+{
+    char path[96];
+    struct gguf_vocab v, bad;
+    write_byte_json(path, byte_level, "", two_merges, "");
+    struct tokenizer *t = opened(path);
+    assert_int_equal(tokenizer_to_gguf(&v, t, NULL), ST_OK);
+    bad = v;
+    bad.pre = "nobody's";
+    write_gguf(path, &bad, NULL, NULL);
+    assert_refused(path, ST_EUNSUPPORTED, "unknown pre-tokenizer 'nobody's'");
+    bad = v;
+    bad.model = "bert";
+    write_gguf(path, &bad, NULL, NULL);
+    assert_refused(path, ST_EUNSUPPORTED, "the tokenizer 'bert'");
+    write_gguf(path, &v, "tokenizer.ggml.bos_token_id", "1");
+    assert_refused(path, ST_EFORMAT, "tokenizer.ggml.bos_token_id");
+    bad = v;
+    bad.bos = v.count;
+    write_gguf(path, &bad, NULL, NULL);
+    assert_refused(path, ST_EFORMAT, "tokenizer.ggml.bos_token_id");
+    bad = v;
+    bad.merges = (const struct gguf_string[]){{"a  b", 4}};
+    bad.n_merges = 1;
+    write_gguf(path, &bad, NULL, NULL);
+    assert_refused(path, ST_EFORMAT, "merge 0 is not two pieces");
+    bad.merges = (const struct gguf_string[]){{"a c", 3}};
+    write_gguf(path, &bad, NULL, NULL);
+    assert_refused(path, ST_EFORMAT, "merge 0: 'ac' is not in the vocabulary");
+    bad = v;
+    bad.model = "llama";
+    write_gguf(path, &bad, NULL, NULL);
+    assert_refused(path, ST_ENOENT, "tokenizer.ggml.scores");
+    bad.scores = (const float[]){1, 2};
+    bad.count = 2;
+    bad.types = (const int32_t[]){1, 7};
+    write_gguf(path, &bad, NULL, NULL);
+    assert_refused(path, ST_EFORMAT, "tokenizer.ggml.token_type of token 1 is 7");
+    gguf_vocab_free(&v);
+    tokenizer_free(t);
+}
+
+/* ---- anything at all */
+
+static void nothing_in_a_file_crashes(void **state)
+{
+    struct rng r;
+    const uint64_t seed = 21;
+    static struct bin b;
+    static uint8_t mutant[1 << 14];
+    char path[96];
+    print_message("seed %llu; the fuzzer looks longer\n", (unsigned long long)seed);
+    rng_seed(&r, seed);
+    make_bin(&b);
+    write_byte_json(path, byte_level, "", two_merges, "");
+    struct text json = slurp(path);
+    for (int i = 0; i < 3000; i++) {
+        size_t n = i & 1 ? b.n : json.n;
+        mutant[0] = i & 1 ? 1 : 2;
+        memcpy(mutant + 1, i & 1 ? (void *)b.s : json.s, n);
+        for (uint32_t k = rng_below(&r, 4); k--;)
+            mutant[1 + rng_below(&r, (uint32_t)n)] = (uint8_t)rng_below(&r, 256);
+        fuzz_tokenizer(mutant, i % 3 ? n + 1 : 1 + rng_below(&r, (uint32_t)n));
+    }
+    free(json.s);
+}
+
 /* ---- real vocabularies with known answers: QBENCH_TEST_DATA says where */
 
 static const char *data(char path[512], const char *name)
@@ -524,24 +672,33 @@ static void assert_wiki(struct tokenizer *t, size_t count)
 static void gpt2_answers_are_exact(void **state)
 {
     char path[512];
-    struct tokenizer *t = opened(data(path, "vocab.bpe"));
-    assert_int_equal(tokenizer_vocab(t)->count, 50257);
-    assert_int_equal(tokenizer_vocab(t)->bos, 50256);
-    assert_probes(t, "vocab-probes-gpt2.out");
-    assert_json_probes(t, "gpt2");
-    assert_wiki(t, 286221);
-    tokenizer_free(t);
+    static const char *const files[] = {"vocab.bpe", "ggml-vocab-gpt-2.gguf"};
+    for (int i = 0; i < 2; i++) {
+        struct tokenizer *t = opened(data(path, files[i]));
+        assert_int_equal(tokenizer_vocab(t)->count, 50257);
+        assert_int_equal(tokenizer_vocab(t)->bos, 50256);
+        assert_string_equal(tokenizer_vocab(t)->pre, "gpt-2");
+        assert_probes(t, "vocab-probes-gpt2.out");
+        assert_json_probes(t, "gpt2");
+        assert_wiki(t, 286221);
+        assert_survives_gguf(t);
+        tokenizer_free(t);
+    }
 }
 
 static void llama_answers_are_exact(void **state)
 {
     char path[512];
-    struct tokenizer *t = opened(data(path, "llama-tokenizer.bin"));
-    assert_int_equal(tokenizer_vocab(t)->count, 32000);
-    assert_probes(t, "vocab-probes-llama.out");
-    assert_json_probes(t, "llama");
-    assert_wiki(t, 335688);
-    tokenizer_free(t);
+    static const char *const files[] = {"llama-tokenizer.bin", "ggml-vocab-llama-spm.gguf"};
+    for (int i = 0; i < 2; i++) {
+        struct tokenizer *t = opened(data(path, files[i]));
+        assert_int_equal(tokenizer_vocab(t)->count, 32000);
+        assert_probes(t, "vocab-probes-llama.out");
+        assert_json_probes(t, "llama");
+        assert_wiki(t, 335688);
+        assert_survives_gguf(t);
+        tokenizer_free(t);
+    }
 }
 
 static void stories260k_answers_are_exact(void **state)
@@ -571,6 +728,8 @@ int main(void)
         cmocka_unit_test(a_damaged_tokenizer_bin_is_an_error), cmocka_unit_test(a_byte_level_json_is_gpt2),
         cmocka_unit_test(json_steps_become_patterns),        cmocka_unit_test(json_says_what_goes_around_a_text),
         cmocka_unit_test(a_json_of_pieces_is_sentencepiece), cmocka_unit_test(other_jsons_are_refused_in_words),
+        cmocka_unit_test(a_gguf_holds_every_kind),           cmocka_unit_test(what_gguf_cannot_say_is_refused),
+        cmocka_unit_test(a_broken_gguf_vocabulary_is_an_error), cmocka_unit_test(nothing_in_a_file_crashes),
         cmocka_unit_test(a_pair_of_files_is_gpt2),           cmocka_unit_test(gpt2_answers_are_exact),
         cmocka_unit_test(llama_answers_are_exact),           cmocka_unit_test(stories260k_answers_are_exact),
     };
