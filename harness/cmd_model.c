@@ -80,8 +80,8 @@ static enum status find_trained(char *path, size_t n, const char *preset, const 
         s = zoo_find_trained(&z, &r, path, n, &missing);
     par_close(z.par);
     if (s == ST_ENOENT && !strncmp(missing.text, models, strlen(models)))
-        return fail(e, s, "preset %s is not trained with this seed and number of threads; `qbench train %s` does it, `random:%s` needs no training",
-                    preset, preset, preset);
+        return fail(e, s, "preset %s is not trained with this seed and number of threads; `qbench train %s` does it, `random:%s` "
+                          "needs no training", preset, preset, preset);
     return s ? fail(e, s, "%s", missing.text) : ST_OK;
 }
 
@@ -101,8 +101,8 @@ enum status model_by_name(struct checkpoint *c, const char *name, const struct o
     else if (is_hash(hash))
         s = cache_find_hash(models, hash, path, sizeof path, e);
     else
-        s = fail(e, ST_EUSAGE, "model '%s' is neither a preset, nor random:PRESET, nor a file; `qbench list presets` and `qbench model list` show what there is",
-                 name);
+        s = fail(e, ST_EUSAGE, "model '%s' is neither a preset, nor random:PRESET, nor a file; `qbench list presets` and `qbench model list` "
+                               "show what there is", name);
     return s ? s : checkpoint_load(c, path, e);
 }
 

@@ -270,8 +270,8 @@ int model_info(int argc, char **argv)
     static const struct argp_child children[] = {{&options_argp, 0, "Common options:", 10}, {0}};
     static const struct argp argp = {
         NULL, parse, "MODEL",
-        "What a model is made of: architecture, shapes, parameters by kind, bytes by tensor type, content hash. MODEL is a GGUF file (any split of it), or "
-        "what `qbench model export` takes.\v"
+        "What a model is made of: architecture, shapes, parameters by kind, bytes by tensor type, content hash. MODEL is a GGUF file "
+        "(any split of it), or what `qbench model export` takes.\v"
         "Examples:\n"
         "  qbench model info 1m\n"
         "  qbench model info llama-q4_k.gguf --format json\n",

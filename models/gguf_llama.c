@@ -154,7 +154,7 @@ static enum status read_vocab(struct model_config *c, const struct gguf *g, stru
     return s;
 }
 
-enum status gguf_llama_config(struct model_config *c, const struct gguf *g, struct err *e)
+static enum status read_config(struct model_config *c, const struct gguf *g, struct err *e)
 {
     struct err why = {0};
     *c = (struct model_config){.tied = !gguf_find_tensor(g, "output.weight")};
@@ -178,6 +178,13 @@ enum status gguf_llama_config(struct model_config *c, const struct gguf *g, stru
     c->context = min_int(c->context, 1 << 20); /* the most that a configuration may say; caches are as long as the work needs */
     s = config_check(c, &why);
     return s ? fail(e, s, "%s: %s", gguf_path(g), why.text) : check_features(g, c, e);
+}
+
+enum status gguf_llama_config(struct model_config *c, const struct gguf *g, struct err *e)
+{
+    struct err why = {0};
+    enum status s = read_config(c, g, &why);
+    return s ? fail(e, s == ST_ENOENT ? ST_EFORMAT : s, "%s", why.text) : ST_OK; /* a key may be missing, but the file is there */
 }
 
 /* ---- tensors */
@@ -299,7 +306,9 @@ static enum status unpack(struct qlinear *q, float *shift, enum gtype type, cons
     float *scale = q->plane.scale + row * groups;
     if (type == GTYPE_Q8_0)
         return gtype_unpack_q8_0(codes, scale, src, groups, e);
-    return type == GTYPE_Q4_0 ? gtype_unpack_q4_0(codes, scale, src, groups, e) : gtype_unpack_q4_1(codes, scale, shift + row * groups, src, groups, e);
+    if (type == GTYPE_Q4_0)
+        return gtype_unpack_q4_0(codes, scale, src, groups, e);
+    return gtype_unpack_q4_1(codes, scale, shift + row * groups, src, groups, e);
 }
 
 static enum status read_codes(const struct gguf *g, const struct gguf_tensor *from, const struct model_config *c, bool turned, struct qlinear *q,

@@ -45,7 +45,8 @@ static enum status plan_codes(struct plan *p, struct err *e)
     else if (p->q->format == FORMAT_INT4)
         p->type = p->shift ? GTYPE_Q4_1 : GTYPE_Q4_0;
     else
-        return fail(e, ST_EUNSUPPORTED, "tensor '%s': GGUF has no type for %s%s", p->name, formats[p->q->format].name, p->shift ? " with a shift" : "");
+        return fail(e, ST_EUNSUPPORTED, "tensor '%s': GGUF has no type for %s%s", p->name, formats[p->q->format].name,
+                    p->shift ? " with a shift" : "");
     return ST_OK;
 }
 

@@ -686,7 +686,8 @@ static void test_bad_metadata(void **state)
 
 static void test_bad_text(void **state)
 {
-    static const char *const wrong[] = {"\xff", "\xc0\x80", "\xe0\x80\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xf8\x88\x80\x80\x80", "\xc3", "a\x80", "\xe2\x82"};
+    static const char *const wrong[] = {"\xff", "\xc0\x80", "\xe0\x80\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80",
+                                        "\xf8\x88\x80\x80\x80", "\xc3", "a\x80", "\xe2\x82"};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         put_one_key("k", 8), put_text(&b, wrong[i]);
         assert_refused("key 'k' at byte 45 is not UTF-8");

@@ -416,8 +416,8 @@ static void test_foreign_refused(void **state)
         enum status status;
         const char *word;
     } rows[] = {
-        {{.key = "general.architecture", .number = NAN}, ST_ENOENT, "general.architecture"},
-        {{.key = "llama.block_count", .number = NAN}, ST_ENOENT, "llama.block_count"},
+        {{.key = "general.architecture", .number = NAN}, ST_EFORMAT, "key 'general.architecture' is missing"},
+        {{.key = "llama.block_count", .number = NAN}, ST_EFORMAT, "key 'llama.block_count' is missing"},
         {{.key = "llama.block_count", .number = 2}, ST_EFORMAT, "tensor 'blk.1.attn_norm.weight' is missing"},
         {{.key = "llama.block_count", .number = 4e9}, ST_EFORMAT, "it must be 1 to 1024"},
         {{.key = "llama.embedding_length", .text = "8"}, ST_EFORMAT, "not a whole number"},
