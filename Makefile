@@ -86,6 +86,21 @@ $(BUILD)/tests/t_%: $(BUILD)/tests/t_%.o $(SUPPORT) $(LIBRARY)
 	$(call say,LD,$@)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ -lcmocka $(LIBS)
 
+## fuzz        hostile model and tokenizer files for the readers (clang's libFuzzer); FUZZ_SECONDS=300 each
+FUZZ := build/clang-fuzz
+FUZZ_SECONDS := 300
+FUZZERS := model tokenizer
+fuzz:
+	$(MAKE) deps DEBS="clang libclang-rt-14-dev"
+	$(MAKE) CC=clang SAN=1 BUILD=$(FUZZ) CFLAGS='-O1 -g -fsanitize=fuzzer-no-link' $(FUZZERS:%=$(FUZZ)/fuzz_%)
+	set -e; for f in $(FUZZERS); do mkdir -p $(FUZZ)/corpus-$$f; \
+	  $(FUZZ)/fuzz_$$f -max_total_time=$(FUZZ_SECONDS) -max_len=24000 -malloc_limit_mb=64 -print_final_stats=1 \
+	    -artifact_prefix=$(FUZZ)/ $(FUZZ)/corpus-$$f > $(FUZZ)/$$f.log 2>&1 || { tail -n 40 $(FUZZ)/$$f.log >&2; exit 1; }; \
+	  echo "fuzz $$f: $$(grep -o 'number_of_executed_units: .*' $(FUZZ)/$$f.log | grep -o '[0-9]*') inputs, no crash"; done
+$(FUZZ)/fuzz_%: $(FUZZ)/tests/fuzz/%.o $(SUPPORT) $(KERNELS) $(MODELS)
+	$(call say,LD,$@)
+	$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LIBS)
+
 # Rewritten only when it changes: other flags rebuild everything, another commit rebuilds host.c alone.
 rewrite = mkdir -p $(@D); cmp -s $@.new $@ 2>/dev/null && rm -f $@.new || mv -f $@.new $@
 $(BUILD)/flags: FORCE
@@ -140,6 +155,7 @@ check-all: test
 	$(MAKE) CC=clang test
 	$(MAKE) check-headers
 	$(MAKE) check-arm
+	$(MAKE) fuzz FUZZ_SECONDS=30
 
 ## check-arm   the kernels and their tests, built for arm64 and run by qemu
 check-arm:
@@ -169,4 +185,4 @@ help:
 	sed -n 's/^## //p' Makefile
 
 FORCE:
-.PHONY: FORCE deps deps-check corpus bench plots test check-all check-headers check-arm kernel-tests clean distclean help
+.PHONY: FORCE deps deps-check corpus bench plots test check-all check-headers check-arm kernel-tests fuzz clean distclean help

@@ -300,7 +300,7 @@ enum status gguf_llama_read(struct weights **out, const struct gguf *g, struct e
 
 /* ---- codes */
 
-static enum status unpack(struct qlinear *q, float *shift, enum gtype type, const uint8_t *src, size_t row, size_t groups, struct err *e)
+static enum status unpack(struct qlinear *q, enum gtype type, const uint8_t *src, size_t row, size_t groups, struct err *e)
 {
     int8_t *codes = q->plane.codes + row * groups * GGUF_BLOCK;
     float *scale = q->plane.scale + row * groups;
@@ -308,11 +308,16 @@ static enum status unpack(struct qlinear *q, float *shift, enum gtype type, cons
         return gtype_unpack_q8_0(codes, scale, src, groups, e);
     if (type == GTYPE_Q4_0)
         return gtype_unpack_q4_0(codes, scale, src, groups, e);
-    return gtype_unpack_q4_1(codes, scale, shift + row * groups, src, groups, e);
+    float *shift = q->plane.shift + row * groups;
+    enum status s = gtype_unpack_q4_1(codes, scale, shift, src, groups, e);
+    for (size_t i = 0; i < groups && !s; i++)
+        if (fp16_round(shift[i]) != shift[i])
+            s = fail(e, ST_EUNSUPPORTED, "block %zu: minimum + 8 x scale is %.9g, which is no fp16 number", i, (double)shift[i]);
+    return s;
 }
 
 static enum status read_codes(const struct gguf *g, const struct gguf_tensor *from, const struct model_config *c, bool turned, struct qlinear *q,
-                              float *shift, struct err *e)
+                              struct err *e)
 {
     size_t groups = (size_t)q->cols / GGUF_BLOCK, row_bytes = gtype_row_bytes(gtype_info(from->type), (size_t)q->cols);
     uint8_t *src = malloc(row_bytes);
@@ -321,7 +326,7 @@ static enum status read_codes(const struct gguf *g, const struct gguf_tensor *fr
         struct err why = {0};
         size_t row = (size_t)(turned ? gguf_llama_row(c, i) : i);
         s = gguf_read(g, from, (uint64_t)i * row_bytes, src, row_bytes, e);
-        if (!s && (s = unpack(q, shift, from->type, src, row, groups, &why)))
+        if (!s && (s = unpack(q, from->type, src, row, groups, &why)))
             fail(e, s, "%s: tensor '%s', row %d: %s", gguf_path(g), from->name, i, why.text);
     }
     free(src);
@@ -338,28 +343,23 @@ static struct tensor layer_tensor(const struct model_config *c, int layer, enum 
     return t;
 }
 
-enum status gguf_llama_codes(const struct gguf *g, const struct model_config *c, int layer, enum lin lin, struct qlinear *q, float **shift,
-                             struct err *e)
+enum status gguf_llama_codes(const struct gguf *g, const struct model_config *c, int layer, enum lin lin, struct qlinear *q, struct err *e)
 {
     bool turned = false;
     struct tensor t = layer_tensor(c, layer, lin);
     const struct gguf_tensor *from = find_tensor(g, &t, &turned, e);
     *q = (struct qlinear){0};
-    *shift = NULL;
     if (!from)
         return ST_EFORMAT;
     if (from->type != GTYPE_Q8_0 && from->type != GTYPE_Q4_0 && from->type != GTYPE_Q4_1)
         return fail(e, ST_EUNSUPPORTED, "%s: tensor '%s' is %s; codes are read from Q8_0, Q4_0 and Q4_1", gguf_path(g), from->name,
                     gtype_info(from->type)->name);
     enum status s = qlinear_alloc(q, from->type == GTYPE_Q8_0 ? FORMAT_INT8 : FORMAT_INT4, t.rows, t.cols, GGUF_BLOCK, e);
-    if (!s && from->type == GTYPE_Q4_1 && !(*shift = mem_alloc((size_t)t.rows * (size_t)(t.cols / GGUF_BLOCK), sizeof **shift)))
-        s = fail(e, ST_ENOMEM, "%s: no memory for the shifts of tensor '%s'", gguf_path(g), from->name);
+    if (!s && from->type == GTYPE_Q4_1)
+        s = qlinear_alloc_shift(q, e);
     if (!s)
-        s = read_codes(g, from, c, turned, q, *shift, e);
-    if (s) {
+        s = read_codes(g, from, c, turned, q, e);
+    if (s)
         qlinear_free(q);
-        mem_free(*shift);
-        *shift = NULL;
-    }
     return s;
 }

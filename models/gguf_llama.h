@@ -29,18 +29,16 @@ int gguf_llama_row(const struct model_config *c, int stored);
 enum status gguf_llama_read(struct weights **w, const struct gguf *g, struct err *e);
 
 /*
- * One layer as stored: q gets codes and scales in groups of 32, int8 from Q8_0, int4 (codes -8..7) from Q4_0 and Q4_1. *shift
- * (rows, groups): NULL for the symmetric types, otherwise mem_free'd by the caller. ST_EUNSUPPORTED: another type, or codes that qbench's
- * struct cannot hold exactly (gguf_types.h); the layer can still be read as floats.
+ * One layer as stored: q gets codes and scales in groups of 32, int8 from Q8_0, int4 from Q4_0 and, with shifts, from Q4_1.
+ * ST_EUNSUPPORTED: another type, or codes and shifts that struct qplane cannot hold exactly (gguf_types.h; shifts of groups are
+ * fp16); the layer can still be read as floats.
  */
-enum status gguf_llama_codes(const struct gguf *g, const struct model_config *c, int layer, enum lin lin, struct qlinear *q, float **shift,
-                             struct err *e);
+enum status gguf_llama_codes(const struct gguf *g, const struct model_config *c, int layer, enum lin lin, struct qlinear *q, struct err *e);
 
 struct gguf_llama_file {
     const char *name;              /* general.name; NULL: the preset's */
     enum gtype matrices, embed;    /* F32, F16, BF16, or Q8_0, Q4_0: rounded to nearest. embed: embedding and head */
     const struct qlinear *linear;  /* (layers, LIN_COUNT) or NULL: integer layers among them are written as they are, whatever `matrices` says */
-    const float *const *shift;     /* (layers, LIN_COUNT) or NULL; an entry makes the layer's w = scale * code + shift */
     const struct gguf_vocab *vocab;
     struct par *par;               /* rounds */
     volatile const int *stop;      /* may be NULL; set: ST_EINTERRUPTED, and no file is left */

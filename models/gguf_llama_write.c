@@ -17,7 +17,6 @@ struct plan {
     enum gtype type;
     bool turned;
     const struct qlinear *q; /* its codes; NULL: from floats */
-    const float *shift;      /* (rows, groups) or NULL */
 };
 
 static bool is_integer(const struct qlinear *q) { return formats[q->format].qmax != 0; }
@@ -40,13 +39,13 @@ static enum status plan_codes(struct plan *p, struct err *e)
                     p->q->plane.group ? p->q->plane.group : p->t.cols, GGUF_BLOCK);
     if (p->q->act_gain != 1.0f)
         return fail(e, ST_EUNSUPPORTED, "tensor '%s': a gain on its input (gamma on activations) has no place in GGUF", p->name);
-    if (p->q->format == FORMAT_INT8 && !p->shift)
+    if (p->q->format == FORMAT_INT8 && !p->q->plane.shift)
         p->type = GTYPE_Q8_0;
     else if (p->q->format == FORMAT_INT4)
-        p->type = p->shift ? GTYPE_Q4_1 : GTYPE_Q4_0;
+        p->type = p->q->plane.shift ? GTYPE_Q4_1 : GTYPE_Q4_0;
     else
         return fail(e, ST_EUNSUPPORTED, "tensor '%s': GGUF has no type for %s%s", p->name, formats[p->q->format].name,
-                    p->shift ? " with a shift" : "");
+                    p->q->plane.shift ? " with a shift" : "");
     return ST_OK;
 }
 
@@ -60,7 +59,6 @@ static enum status plan_tensor(struct plan *p, const struct weights *w, int i, c
     enum status s = ST_OK;
     if (at >= 0 && f->linear && is_integer(&f->linear[at])) {
         p->q = &f->linear[at];
-        p->shift = f->shift ? f->shift[at] : NULL;
         s = plan_codes(p, e);
     }
     const struct gtype_info *type = gtype_info(p->type);
@@ -147,7 +145,9 @@ static enum status pack_row(uint8_t *dst, const struct plan *p, size_t row, stru
     const float *scale = p->q->plane.scale + row * groups;
     if (p->type == GTYPE_Q8_0)
         return gtype_pack_q8_0(dst, codes, scale, groups, e);
-    return p->shift ? gtype_pack_q4_1(dst, codes, scale, p->shift + row * groups, groups, e) : gtype_pack_q4_0(dst, codes, scale, groups, e);
+    if (p->type == GTYPE_Q4_0)
+        return gtype_pack_q4_0(dst, codes, scale, groups, e);
+    return gtype_pack_q4_1(dst, codes, scale, p->q->plane.shift + row * groups, groups, e);
 }
 
 /* A norm is one row of the file, but rows of one weight here: they come out the same. */

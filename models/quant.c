@@ -86,9 +86,14 @@ struct encode_job {
     grid_rule *rule;
 };
 
-static struct grid as_stored(struct grid g, bool grouped)
+/* As a file holds them: a group's in fp16. GGUF's Q4_1 holds the value of the lowest code instead of the shift, so int4's shift is chosen
+ * such that both are fp16. */
+static struct grid as_stored(struct grid g, enum format format, bool grouped)
 {
-    return grouped ? (struct grid){fp16_round(g.scale), fp16_round(g.shift)} : g;
+    if (!grouped)
+        return g;
+    float scale = fp16_round(g.scale), lowest = format == FORMAT_INT4 ? scale * (float)formats[format].qmin : 0;
+    return (struct grid){scale, g.shift == 0 ? 0 : fp16_round(fp16_round(g.shift + lowest) - lowest)};
 }
 
 static void encode_rows(void *ctx, int thread, int threads)
@@ -102,7 +107,7 @@ static void encode_rows(void *ctx, int thread, int threads)
         for (int i = 0; i < groups; i++) {
             size_t at = (size_t)r * (size_t)cols + (size_t)i * (size_t)group, slot = (size_t)r * (size_t)groups + (size_t)i;
             int n = min_int(group, cols - i * group);
-            struct grid g = as_stored(j->rule(j->w + at, n, plane->format, plane->shift), plane->group);
+            struct grid g = as_stored(j->rule(j->w + at, n, plane->format, plane->shift), plane->format, plane->group);
             plane->scale[slot] = g.scale;
             if (plane->shift)
                 plane->shift[slot] = g.shift;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-#include "fuzz_tokenizer.h"
+#include "fuzz.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -184,12 +184,4 @@ void fuzz_tokenizer(const uint8_t *data, size_t size)
         use(t, tok_one_line(s, &e), &e);
     }
     free(copy);
-}
-
-/* Weak: another harness may be linked into the same test. */
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) __attribute__((weak));
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
-{
-    fuzz_tokenizer(data, size);
-    return 0;
 }

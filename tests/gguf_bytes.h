@@ -25,7 +25,4 @@ void put_tensor(struct bytes *b, const char *name, uint32_t type, uint32_t rank,
 void put_zeros_to(struct bytes *b, size_t multiple);
 bool bytes_save(const struct bytes *b, const char *path, size_t n); /* the first n */
 
-/* One hostile input to every reader of model files; 0. What libFuzzer calls. */
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
 #endif

@@ -13,6 +13,7 @@
 
 #include "fixture.h"
 #include "gguf.h"
+#include "fuzz.h"
 #include "gguf_bytes.h"
 
 #include <cmocka.h> /* last: it has a macro called fail, as base.h has a function */
@@ -974,7 +975,7 @@ static void test_mutations(void **state)
         memcpy(mutant, b.p, b.n);
         for (uint32_t k = rng_below(&r, 4); k < 4; k++)
             mutant[rng_below(&r, (uint32_t)b.n)] = (uint8_t)(rng_u64(&r) >> rng_below(&r, 60));
-        LLVMFuzzerTestOneInput(mutant, i % 3 ? b.n : rng_below(&r, (uint32_t)b.n));
+        fuzz_model(mutant, i % 3 ? b.n : rng_below(&r, (uint32_t)b.n));
     }
 }
 

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "fixture.h"
+#include "fuzz.h"
 #include "gguf_bytes.h"
 #include "gguf_llama.h"
 #include "quant.h"
@@ -180,7 +181,6 @@ static void test_names(void **state)
 
 struct coded {
     struct qlinear linear[2 * LIN_COUNT];
-    float *shift[2 * LIN_COUNT];
 };
 
 /* Every layer in int8, int4 or, with shifts that Q4_1 can hold, int4 with an additive shift. */
@@ -194,40 +194,37 @@ static struct coded encode(const struct weights *w, enum format format, bool shi
         lin_shape(&w->config, (enum lin)(i % LIN_COUNT), &rows, &cols);
         assert_int_equal(qlinear_alloc(&c.linear[i], format, rows, cols, 32, NULL), ST_OK);
         encode_groups(&c.linear[i], w->layer[i / LIN_COUNT].linear[i % LIN_COUNT], par, grid_widest);
-        c.shift[i] = shifted ? mem_alloc((size_t)(rows * cols / 32), sizeof(float)) : NULL;
-        for (int k = 0; shifted && k < rows * cols / 32; k++)
-            c.shift[i][k] = fp16_round(0.01f * rng_normal(&r)) + 8 * c.linear[i].plane.scale[k];
+        if (shifted)
+            assert_int_equal(qlinear_alloc_shift(&c.linear[i], NULL), ST_OK);
+        for (int k = 0; shifted && k < rows * cols / 32; k++) /* so that 8 scales less it is an fp16 number too */
+            c.linear[i].plane.shift[k] = c.linear[i].plane.scale[k] * (float[]){0, 4, 8, -8}[rng_below(&r, 4)];
     }
     return c;
 }
 
 static void free_coded(struct coded *c)
 {
-    for (int i = 0; i < 2 * LIN_COUNT; i++) {
+    for (int i = 0; i < 2 * LIN_COUNT; i++)
         qlinear_free(&c->linear[i]);
-        mem_free(c->shift[i]);
-    }
 }
 
-static void assert_same_codes(const struct gguf *g, const struct model_config *config, int i, const struct qlinear *q, const float *shift,
-                              const float *read)
+static void assert_same_codes(const struct gguf *g, const struct model_config *config, int i, const struct qlinear *q, const float *read)
 {
     struct err e = {0};
     struct qlinear back;
-    float *back_shift;
+    const float *shift = q->plane.shift;
     int n = q->rows * q->cols;
-    if (gguf_llama_codes(g, config, i / LIN_COUNT, (enum lin)(i % LIN_COUNT), &back, &back_shift, &e) != ST_OK)
+    if (gguf_llama_codes(g, config, i / LIN_COUNT, (enum lin)(i % LIN_COUNT), &back, &e) != ST_OK)
         fail_msg("%s", e.text);
     assert_true(back.format == q->format && back.rows == q->rows && back.cols == q->cols && back.plane.group == 32 && back.act_gain == 1);
     assert_memory_equal(back.plane.codes, q->plane.codes, n);
     assert_memory_equal(back.plane.scale, q->plane.scale, n / 32 * 4);
-    assert_int_equal(!back_shift, !shift);
+    assert_int_equal(!back.plane.shift, !shift);
     if (shift)
-        assert_memory_equal(back_shift, shift, n / 32 * 4);
+        assert_memory_equal(back.plane.shift, shift, n / 32 * 4);
     for (int k = 0; k < n; k++) /* what the file means in floats is what the codes mean */
         assert_true(read[k] == q->plane.scale[k / 32] * (float)q->plane.codes[k] + (shift ? shift[k / 32] : 0.0f));
     qlinear_free(&back);
-    mem_free(back_shift);
 }
 
 static void test_codes(void **state)
@@ -240,13 +237,12 @@ static void test_codes(void **state)
     struct weights *w = make_weights(false);
     for (int r = 0; r < 3; r++) {
         struct coded c = encode(w, rows[r].format, rows[r].shifted);
-        struct gguf *g = write_and_open(w, (struct gguf_llama_file){.matrices = GTYPE_F32, .embed = GTYPE_F16, .linear = c.linear,
-                                                                    .shift = (const float *const *)c.shift});
+        struct gguf *g = write_and_open(w, (struct gguf_llama_file){.matrices = GTYPE_F32, .embed = GTYPE_F16, .linear = c.linear});
         struct weights *back = read_back(g);
         assert_int_equal(gguf_find_tensor(g, "blk.0.ffn_down.weight")->type, rows[r].type);
         assert_int_equal(gguf_find_tensor(g, "output.weight")->type, GTYPE_F16);
         for (int i = 0; i < 2 * LIN_COUNT; i++)
-            assert_same_codes(g, &w->config, i, &c.linear[i], c.shift[i], back->layer[i / LIN_COUNT].linear[i % LIN_COUNT]);
+            assert_same_codes(g, &w->config, i, &c.linear[i], back->layer[i / LIN_COUNT].linear[i % LIN_COUNT]);
         weights_free(back);
         gguf_close(g);
         free_coded(&c);
@@ -263,7 +259,7 @@ static void test_rounded(void **state)
     struct weights *back = read_back(g);
     assert_int_equal(gguf_find_tensor(g, "token_embd.weight")->type, GTYPE_Q8_0);
     for (int i = 0; i < 2 * LIN_COUNT; i++)
-        assert_same_codes(g, &w->config, i, &c.linear[i], NULL, back->layer[i / LIN_COUNT].linear[i % LIN_COUNT]);
+        assert_same_codes(g, &w->config, i, &c.linear[i], back->layer[i / LIN_COUNT].linear[i % LIN_COUNT]);
     for (int i = 0; i < 300 * 64; i++) /* within half a step of absmax / 127, and fp16's rounding of it */
         assert_true(fabsf(back->embed[i] - w->embed[i]) < 0.1f / 127);
     weights_free(back);
@@ -471,10 +467,9 @@ static void test_codes_refused(void **state)
     struct gguf *g = write_and_open(w, (struct gguf_llama_file){.matrices = GTYPE_F16, .embed = GTYPE_F32});
     struct err e = {0};
     struct qlinear q;
-    float *shift;
-    assert_int_equal(gguf_llama_codes(g, &w->config, 0, LIN_UP, &q, &shift, &e), ST_EUNSUPPORTED);
+    assert_int_equal(gguf_llama_codes(g, &w->config, 0, LIN_UP, &q, &e), ST_EUNSUPPORTED);
     assert_non_null(strstr(e.text, "tensor 'blk.0.ffn_up.weight' is F16"));
-    assert_true(!q.plane.codes && !shift);
+    assert_null(q.plane.codes);
     gguf_close(g);
     weights_free(w);
 }
@@ -542,7 +537,7 @@ static void test_mutations(void **state)
         memcpy(mutant, b.p, b.n);
         for (uint32_t k = rng_below(&r, 3); k < 3; k++)
             mutant[rng_below(&r, 1100)] = (uint8_t)(rng_u64(&r) >> rng_below(&r, 60)); /* in the header, mostly */
-        LLVMFuzzerTestOneInput(mutant, b.n);
+        fuzz_model(mutant, b.n);
     }
 }
 

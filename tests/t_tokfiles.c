@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "fixture.h"
-#include "fuzz_tokenizer.h"
+#include "fuzz.h"
 #include "tok_core.h"
 #include "tok_gguf.h"
 #include "tokenizer.h" /* before cmocka.h, whose macro is called fail too */

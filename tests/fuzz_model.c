@@ -1,4 +1,3 @@
-/* fuzz_gguf.c — hostile bytes for the readers of model files: no crash, no leak, one line of error. With libFuzzer it is a program. */
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include <stdio.h>
 #include <stdlib.h>
@@ -6,8 +5,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "gguf_bytes.h"
+#include "fuzz.h"
 #include "gguf_llama.h"
+#include "llama2c.h"
+#include "safetensors.h"
 
 /* What a reader says must be a line about this file. */
 static void check_error(enum status s, const struct err *e, const char *path)
@@ -65,12 +66,10 @@ static void read_llama(const struct gguf *g, const char *path)
     struct weights *w;
     struct model_config c;
     struct qlinear q;
-    float *shift;
     check_error(gguf_llama_read(&w, g, &e), &e, path);
     if (gguf_llama_config(&c, g, &config_error) == ST_OK) {
-        check_error(gguf_llama_codes(g, &c, c.layers - 1, LIN_K, &q, &shift, &codes_error), &codes_error, path);
+        check_error(gguf_llama_codes(g, &c, c.layers - 1, LIN_K, &q, &codes_error), &codes_error, path);
         qlinear_free(&q);
-        mem_free(shift);
     } else if (w) {
         abort();
     }
@@ -90,9 +89,25 @@ static void read_gguf(const char *path)
     gguf_close(g);
 }
 
-static void (*const readers[])(const char *path) = {read_gguf};
+static void read_llama2c(const char *path)
+{
+    struct err e = {0};
+    struct weights *w;
+    check_error(llama2c_read(&w, path, &e), &e, path);
+    weights_free(w);
+}
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+static void read_safetensors(const char *path)
+{
+    struct err e = {0};
+    struct st_file f;
+    check_error(st_read(&f, path, &e), &e, path);
+    st_close(&f);
+}
+
+static void (*const readers[])(const char *path) = {read_gguf, read_llama2c, read_safetensors};
+
+void fuzz_model(const uint8_t *data, size_t size)
 {
     char path[64];
     int fd = memfd_create("fuzz", 0);
@@ -102,5 +117,4 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     for (size_t i = 0; i < sizeof readers / sizeof readers[0]; i++)
         readers[i](path);
     close(fd);
-    return 0;
 }
