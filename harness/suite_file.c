@@ -8,6 +8,7 @@
 #include <string.h>
 #include <yaml.h>
 
+#include "host.h"
 #include "words.h"
 
 enum { SECTIONS_MAX = 1000, EXCLUDES_MAX = 200, SECTION_NAME_MAX = sizeof ((struct section *)0)->name };
@@ -86,13 +87,14 @@ static enum status values_add(struct suite_file *f, struct values *v, const char
     return ST_OK;
 }
 
-/* "1..4", "1..64*2", "0..100+25" */
+/* "1..4", "1..64*2", "0..100+25"; threads also "1..all" and "1..all*2" */
 static enum status add_range(struct suite_file *f, struct values *v, const char *name, const char *text, struct place at)
 {
-    long from, to, step = 1;
+    long from, to = host_cpus(), step = 1;
     char op = '+', number[32];
     int used = 0, more = 0;
-    if (sscanf(text, "%18ld..%18ld%n", &from, &to, &used) != 2 || from < 0)
+    bool all = !strcmp(name, "threads") && sscanf(text, "%18ld..all%n", &from, &used) == 1 && used > 0;
+    if ((!all && sscanf(text, "%18ld..%18ld%n", &from, &to, &used) != 2) || from < 0)
         return suite_complain(f, at, "%s: '%s' is not a range; write 1..4, 1..64*2 or 0..100+25", name, text);
     if (text[used] && (sscanf(text + used, "%c%18ld%n", &op, &step, &more) != 2 || text[used + more] || !strchr("+*", op)))
         return suite_complain(f, at, "%s: '%s' is not a range; write 1..4, 1..64*2 or 0..100+25", name, text);

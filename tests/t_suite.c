@@ -252,6 +252,21 @@ static void bad_options(void **state)
     }
 }
 
+static void threads_range_over_the_cpus(void **state)
+{
+    char text[512], wanted[1024] = "";
+    for (int t = 1; t <= host_cpus(); t *= 2)
+        snprintf(wanted + strlen(wanted), sizeof wanted - strlen(wanted), "%d\n", t);
+    snprintf(text, sizeof text, "%s    threads: 1..all*2\n", head);
+    struct suite s = loaded(text);
+    assert_cases(&s, SHOW("threads"), wanted);
+    snprintf(text, sizeof text, "%s    m: 1..all\n", head);
+    struct err e = {0};
+    write_bytes(text, strlen(text));
+    assert_int_equal(suite_load(&s, path, NULL, &e), ST_EFORMAT);
+    assert_non_null(strstr(e.text, "m: '1..all' is not a range"));
+}
+
 /* What is compared turns fastest, wherever its axis stands. */
 static void compared_axes_turn_fastest(void **state)
 {
@@ -377,6 +392,7 @@ int main(void)
         cmocka_unit_test(overrides_and_filters),
         cmocka_unit_test(errors_say_where),
         cmocka_unit_test(bad_options),
+        cmocka_unit_test(threads_range_over_the_cpus),
         cmocka_unit_test(compared_axes_turn_fastest),
         cmocka_unit_test(sections_are_chosen),
         cmocka_unit_test(shapes_are_short_for_numbers),
