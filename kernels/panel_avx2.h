@@ -3,6 +3,8 @@
 #ifndef QBENCH_PANEL_AVX2_H
 #define QBENCH_PANEL_AVX2_H
 
+#include <limits.h>
+
 #include "cpu.h"
 #include "panel_ymm.h"
 
@@ -44,26 +46,18 @@ YMM_INLINE void avx2_quad(const uint8_t *codes, const int8_t *x, size_t ldx, __m
     }
 }
 
-YMM_INLINE void avx2_narrow(const uint8_t *codes, int quads, const int8_t *x, size_t ldx, __m256i acc[YMM_TOKENS][2], const int T,
-                            int most)
+/* In 16 bits, then widened. */
+YMM_INLINE void avx2_narrow(const uint8_t *codes, int quads, const int8_t *x, size_t ldx, __m256i acc[YMM_TOKENS][2], const int T)
 {
-    __m256i sum[YMM_TOKENS][2];
-    while (quads > 0) {
-        int n = min_int(quads, most);
-        quads -= n;
-        PANEL_UNROLL
-        for (int t = 0; t < T; t++)
-            sum[t][0] = sum[t][1] = _mm256_setzero_si256();
-        for (; n >= 2; n -= 2, codes += 2 * YMM_QUAD, x += 2 * PANEL_QUAD) {
-            avx2_quad(codes, x, ldx, sum, T);
-            avx2_quad(codes + YMM_QUAD, x + PANEL_QUAD, ldx, sum, T);
-        }
-        PANEL_UNROLL
-        for (int t = 0; t < T; t++)
-            PANEL_UNROLL
-            for (int half = 0; half < 2; half++)
-                avx2_add(&acc[t][half], avx2_widen(sum[t][half]));
+    for (; quads > 0; quads -= 2, codes += 2 * YMM_QUAD, x += 2 * PANEL_QUAD) {
+        avx2_quad(codes, x, ldx, acc, T);
+        avx2_quad(codes + YMM_QUAD, x + PANEL_QUAD, ldx, acc, T);
     }
+    PANEL_UNROLL
+    for (int t = 0; t < T; t++)
+        PANEL_UNROLL
+        for (int half = 0; half < 2; half++)
+            acc[t][half] = avx2_widen(acc[t][half]);
 }
 
 /* Each product pair is widened at once: unsigned codes, or sizes and signs. */
@@ -85,8 +79,11 @@ YMM_INLINE void avx2_wide(const uint8_t *codes, int quads, const int8_t *x, size
 YMM_INLINE void avx2_multiply(const uint8_t *codes, int quads, const int8_t *x, size_t ldx, __m256i acc[YMM_TOKENS][2], const int T,
                               int most)
 {
+    PANEL_UNROLL
+    for (int t = 0; t < T; t++)
+        acc[t][0] = acc[t][1] = _mm256_setzero_si256();
     if (most > 1)
-        avx2_narrow(codes, quads, x, ldx, acc, T, most);
+        avx2_narrow(codes, quads, x, ldx, acc, T);
     else
         avx2_wide(codes, quads, x, ldx, acc, T, most == AVX2_SIGNED);
 }
@@ -164,7 +161,7 @@ YMM_INLINE void avx2_stream(const uint8_t *step, int steps, const int8_t *x, __m
     {                                                                                                                 \
         avx2_stream(step, steps, x, acc, YMM_##CODE##_QUADS, YMM_##CODE##_LINES, most, ymm_##code);                   \
     }                                                                                                                 \
-    YMM_GEMM(FORMAT_##CODE, most ? YMM_##CODE##_OFFSET : 0, most ? YMM_QUAD : 2 * YMM_QUAD, multiply)
+    YMM_GEMM(FORMAT_##CODE, most ? YMM_##CODE##_OFFSET : 0, most ? YMM_QUAD : 2 * YMM_QUAD, most > 1 ? most : INT_MAX, 256, multiply)
 #define AVX2_PARTS .packed_size = panel_size, .pack = panel_pack, .gemm = gemm
 
 #else

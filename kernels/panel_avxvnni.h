@@ -3,6 +3,8 @@
 #ifndef QBENCH_PANEL_AVXVNNI_H
 #define QBENCH_PANEL_AVXVNNI_H
 
+#include <limits.h>
+
 #include "cpu.h"
 #include "panel_ymm.h"
 
@@ -16,6 +18,9 @@ YMM_INLINE void avxvnni_add(__m256i *acc, __m256i u, __m256i x)
 
 YMM_INLINE void avxvnni_multiply(const uint8_t *codes, int quads, const int8_t *x, size_t ldx, __m256i acc[YMM_TOKENS][2], const int T)
 {
+    PANEL_UNROLL
+    for (int t = 0; t < T; t++)
+        acc[t][0] = acc[t][1] = _mm256_setzero_si256();
     for (; quads > 0; quads--, codes += YMM_QUAD, x += PANEL_QUAD) {
         const __m256i w0 = ymm_load(codes), w1 = ymm_load(codes + 32);
         PANEL_UNROLL
@@ -69,7 +74,7 @@ YMM_INLINE void avxvnni_stream(const uint8_t *step, int steps, const int8_t *x, 
     {                                                                                                                 \
         avxvnni_stream(step, steps, x, acc, YMM_##CODE##_QUADS, YMM_##CODE##_LINES, ymm_##code);                      \
     }                                                                                                                 \
-    YMM_GEMM(FORMAT_##CODE, YMM_##CODE##_OFFSET, YMM_QUAD, avxvnni_multiply)
+    YMM_GEMM(FORMAT_##CODE, YMM_##CODE##_OFFSET, YMM_QUAD, INT_MAX, 256, avxvnni_multiply)
 #define AVXVNNI_PARTS .packed_size = panel_size, .pack = panel_pack, .gemm = gemm
 
 #else

@@ -16,7 +16,7 @@
  * multiply every token of a block whose x stays in the L2 cache, six tokens at a time: 6 x 2 sums and what they are fed from are
  * the 16 registers, and 12 sums cover the latency of two multipliers.
  */
-enum { YMM_TOKENS = 6, YMM_COLUMNS = 512, YMM_GROUPS = YMM_COLUMNS / 8, YMM_BLOCK_TOKENS = 96, YMM_X_BYTES = 1 << 18, YMM_AHEAD = 4096 };
+enum { YMM_TOKENS = 6, YMM_COLUMNS = 1024, YMM_GROUPS = YMM_COLUMNS / 8, YMM_BLOCK_TOKENS = 96, YMM_X_BYTES = 1 << 19, YMM_AHEAD = 4096 };
 enum { YMM_QUAD = PANEL_ROWS * PANEL_QUAD }; /* bytes of a quad's codes */
 
 #define YMM_INLINE static inline __attribute__((always_inline))
@@ -137,39 +137,45 @@ struct ymm_tokens {
     float *s;     /* (T, 16) */
 };
 
-/* acc (T, 2) += codes (quads) * x (T, ldx); T is a constant wherever this is inlined, so that acc is registers. */
+/* acc (T, 2) = codes (quads) * x (T, ldx); T is a constant wherever this is inlined, so that acc is registers. */
 typedef void ymm_multiply(const uint8_t *codes, int quads, const int8_t *x, size_t ldx, __m256i acc[YMM_TOKENS][2], const int T);
 
 /* codes (quads of a step) and, where that is the way, what it adds to bias (16) */
 typedef void ymm_unpack(const uint8_t *step, uint8_t *codes, int32_t *bias);
 
-YMM_INLINE void ymm_begin(const struct ymm_block *b, const struct ymm_tokens *v, int g, bool biased, __m256i acc[YMM_TOKENS][2],
-                          const int T)
+/* acc (T, 2) += from (t_step, 16) */
+YMM_INLINE void ymm_add(__m256i acc[YMM_TOKENS][2], const int32_t *from, size_t t_step, const int T)
 {
     PANEL_UNROLL
     for (int t = 0; t < T; t++)
         PANEL_UNROLL
         for (int half = 0; half < 2; half++)
-            acc[t][half] = biased ? ymm_load(b->bias[g] + 8 * half) : _mm256_setzero_si256();
-    if (g > 0 || b->begins)
-        return;
+            acc[t][half] = _mm256_add_epi32(acc[t][half], ymm_load(from + (size_t)t * t_step + 8 * half));
+}
+
+YMM_INLINE void ymm_keep(int32_t *to, __m256i acc[YMM_TOKENS][2], const int T)
+{
     PANEL_UNROLL
     for (int t = 0; t < T; t++)
         PANEL_UNROLL
         for (int half = 0; half < 2; half++)
-            acc[t][half] = _mm256_add_epi32(acc[t][half], ymm_load(v->acc + t * PANEL_ROWS + 8 * half));
+            _mm256_store_si256((__m256i *)(to + t * PANEL_ROWS + 8 * half), acc[t][half]);
 }
 
-/* s = scale * (acc - offset * sum of x) + s, and with shifts: s = shift * sum of x + s */
-YMM_INLINE __m256 ymm_fold(__m256 s, __m256i acc, __m256i x_sum, int offset, __m256 scale)
+/* s = scale * (acc - offset * sum of x) + s. A small sum added to the bits of 1.5 * 2^23 is that float plus the sum: so it is converted
+ * by additions, which do not compete with the products for ports. */
+YMM_INLINE __m256 ymm_fold(__m256 s, __m256i acc, __m256i x_sum, int offset, bool small, __m256 scale)
 {
-    if (offset)
-        acc = _mm256_sub_epi32(acc, _mm256_slli_epi32(x_sum, __builtin_ctz((unsigned)offset)));
-    return _mm256_fmadd_ps(scale, _mm256_cvtepi32_ps(acc), s);
+    const __m256 base = _mm256_set1_ps(0x1.8p23f);
+    __m256i less = offset ? _mm256_slli_epi32(x_sum, __builtin_ctz((unsigned)offset)) : _mm256_setzero_si256();
+    if (!small)
+        return _mm256_fmadd_ps(scale, _mm256_cvtepi32_ps(_mm256_sub_epi32(acc, less)), s);
+    acc = _mm256_add_epi32(acc, _mm256_sub_epi32(_mm256_castps_si256(base), less));
+    return _mm256_fmadd_ps(scale, _mm256_sub_ps(_mm256_castsi256_ps(acc), base), s);
 }
 
-YMM_INLINE void ymm_end(const struct ymm_block *b, const struct ymm_tokens *v, int g, int offset, __m256i acc[YMM_TOKENS][2],
-                        const int T)
+YMM_INLINE void ymm_scale(const struct ymm_block *b, const struct ymm_tokens *v, int g, int offset, bool small,
+                          __m256i acc[YMM_TOKENS][2], const int T)
 {
     PANEL_UNROLL
     for (int t = 0; t < T; t++) {
@@ -177,37 +183,59 @@ YMM_INLINE void ymm_end(const struct ymm_block *b, const struct ymm_tokens *v, i
         PANEL_UNROLL
         for (int half = 0; half < 2; half++) {
             float *s = v->s + t * PANEL_ROWS + 8 * half;
-            __m256 sum = ymm_fold(_mm256_load_ps(s), acc[t][half], x_sum, offset, _mm256_load_ps(b->scale[g] + 8 * half));
-            if (b->shifts)
-                sum = _mm256_fmadd_ps(_mm256_load_ps(b->shift[g] + 8 * half), _mm256_cvtepi32_ps(x_sum), sum);
-            _mm256_store_ps(s, sum);
+            _mm256_store_ps(s, ymm_fold(_mm256_load_ps(s), acc[t][half], x_sum, offset, small, _mm256_load_ps(b->scale[g] + 8 * half)));
         }
     }
 }
 
-/* One block times T tokens. */
-YMM_INLINE void ymm_tile(const struct ymm_block *b, const struct ymm_tokens *v, int offset, int quad_bytes, ymm_multiply *multiply,
-                         const int T)
+/* s = shift * sum of x + s */
+YMM_INLINE void ymm_shift(const struct ymm_block *b, const struct ymm_tokens *v, int g, const int T)
+{
+    PANEL_UNROLL
+    for (int t = 0; t < T; t++) {
+        const __m256 x_sum = _mm256_set1_ps((float)v->x_sum[(size_t)t * v->groups + (size_t)g]);
+        PANEL_UNROLL
+        for (int half = 0; half < 2; half++) {
+            float *s = v->s + t * PANEL_ROWS + 8 * half;
+            _mm256_store_ps(s, _mm256_fmadd_ps(_mm256_load_ps(b->shift[g] + 8 * half), x_sum, _mm256_load_ps(s)));
+        }
+    }
+}
+
+/* One block times T tokens. A group's sums are kept in memory between what multiply takes at a time, and between blocks. */
+YMM_INLINE void ymm_tile(const struct ymm_block *b, const struct ymm_tokens *tokens, int offset, int quad_bytes, int most, bool small,
+                         ymm_multiply *multiply, const int T)
 {
     __m256i acc[YMM_TOKENS][2];
+    const struct ymm_tokens v = *tokens; /* copies, which no store can change */
+    const int all = b->quads, group_quads = b->group_quads;
+    const bool ends = b->ends, shifts = b->shifts;
     const uint8_t *codes = b->codes;
-    const int8_t *x = v->x;
-    for (int g = 0, left = b->quads; left > 0; g++) {
-        int quads = min_int(left, b->group_quads);
-        left -= quads;
-        ymm_begin(b, v, g, offset == 0, acc, T);
-        multiply(codes, quads, x, v->ldx, acc, T);
-        codes += (size_t)quads * (size_t)quad_bytes;
-        x += quads * PANEL_QUAD;
-        if (left > 0 || b->ends) {
-            ymm_end(b, v, g, offset, acc, T);
-            continue;
-        }
-        PANEL_UNROLL
-        for (int t = 0; t < T; t++)
-            PANEL_UNROLL
-            for (int half = 0; half < 2; half++)
-                _mm256_store_si256((__m256i *)(v->acc + t * PANEL_ROWS + 8 * half), acc[t][half]);
+    const int8_t *x = v.x;
+    bool kept = !b->begins;
+    for (int g = 0, left = all; left > 0; g++) {
+        int rest = min_int(left, group_quads);
+        left -= rest;
+        bool first = true;
+        do {
+            int quads = min_int(rest, most);
+            multiply(codes, quads, x, v.ldx, acc, T);
+            rest -= quads;
+            codes += (size_t)quads * (size_t)quad_bytes;
+            x += quads * PANEL_QUAD;
+            if (first && offset == 0)
+                ymm_add(acc, b->bias[g], 0, T);
+            if (kept)
+                ymm_add(acc, v.acc, PANEL_ROWS, T);
+            kept = rest > 0 || (left == 0 && !ends);
+            if (kept)
+                ymm_keep(v.acc, acc, T);
+            first = false;
+        } while (rest > 0);
+        if (!kept)
+            ymm_scale(b, &v, g, offset, small, acc, T);
+        if (!kept && shifts)
+            ymm_shift(b, &v, g, T);
     }
 }
 
@@ -249,31 +277,33 @@ YMM_INLINE void ymm_block_open(struct ymm_block *b, const struct gemm_args *a, c
 /* A function of its own for each number of tokens. */
 typedef void ymm_tile_fn(const struct ymm_block *b, const struct ymm_tokens *v);
 
-/* Tokens [i0,i1) times the panel at n. Tiles are of nearly equal size: 13 tokens are 4 + 4 + 5, not 6 + 6 + 1. */
-YMM_INLINE void ymm_panel(const struct gemm_args *a, const struct panel *p, int n, int i0, int i1, int quad_bytes, ymm_unpack *unpack,
+/* Tokens i0 .. i0 + m - 1 times the panel at n. Tiles are of nearly equal size: 13 tokens are 5 + 4 + 4, not 6 + 6 + 1. */
+YMM_INLINE void ymm_panel(const struct gemm_args *a, const struct panel *p, int n, int i0, int m, int quad_bytes, ymm_unpack *unpack,
                           ymm_tile_fn *const tiles[YMM_TOKENS])
 {
     struct ymm_block b;
     _Alignas(64) int32_t acc[YMM_BLOCK_TOKENS][PANEL_ROWS];
     _Alignas(64) float s[YMM_BLOCK_TOKENS][PANEL_ROWS];
     const uint8_t *panel = panel_at(p, a->w, n);
-    int count = (i1 - i0 + YMM_TOKENS - 1) / YMM_TOKENS;
-    memset(s, 0, (size_t)(i1 - i0) * sizeof *s);
+    const int count = (m + YMM_TOKENS - 1) / YMM_TOKENS, size = m / count, larger = m % count;
+    const size_t ldx = (size_t)a->ldx, groups = (size_t)a->groups;
+    memset(s, 0, (size_t)m * sizeof *s);
     for (int begin = 0, end; begin < p->columns; begin = end) {
         end = ymm_block_end(p, begin);
         ymm_block_open(&b, a, p, panel, begin, end, quad_bytes, unpack);
-        for (int j = 0; j < count; j++) {
-            int from, to;
-            par_span(i1 - i0, 1, j, count, &from, &to);
-            size_t i = (size_t)(i0 + from), ldx = (size_t)a->ldx, groups = (size_t)a->groups;
-            struct ymm_tokens v = {a->xq + i * ldx + begin, ldx, a->x_sum + i * groups + b.group, groups, acc[from], s[from]};
-            tiles[to - from - 1](&b, &v);
+        for (int j = 0, i = 0; j < count; j++) {
+            const size_t token = (size_t)(i0 + i);
+            const int T = size + (j < larger);
+            struct ymm_tokens v = {a->xq + token * ldx + begin, ldx, a->x_sum + token * groups + b.group, groups, acc[i], s[i]};
+            tiles[T - 1](&b, &v);
+            i += T;
         }
     }
-    for (int i = i0; i < i1; i++)
-        ymm_store(a, i, n, s[i - i0]);
+    for (int i = 0; i < m; i++)
+        ymm_store(a, i0 + i, n, s[i]);
 }
 
+/* Tokens in blocks of nearly equal size, within them every panel. */
 YMM_INLINE void ymm_prefill(const struct gemm_args *a, const struct panel *p, int quad_bytes, ymm_unpack *unpack,
                             ymm_tile_fn *const tiles[YMM_TOKENS])
 {
@@ -282,7 +312,7 @@ YMM_INLINE void ymm_prefill(const struct gemm_args *a, const struct panel *p, in
         int i0, i1;
         par_span(a->m, YMM_TOKENS, j, blocks, &i0, &i1);
         for (int n = a->n0; n < a->n1; n += PANEL_ROWS)
-            ymm_panel(a, p, n, i0, i1, quad_bytes, unpack, tiles);
+            ymm_panel(a, p, n, i0, i1 - i0, quad_bytes, unpack, tiles);
     }
 }
 
@@ -303,7 +333,7 @@ YMM_INLINE void ymm_decode(const struct gemm_args *a, const struct panel *p, int
             stream(panel_step(p, panel, g), panel_steps(p, g), a->xq + (size_t)g * (size_t)p->group, acc);
             PANEL_UNROLL
             for (int half = 0; half < 2; half++) {
-                s[half] = ymm_fold(s[half], acc[half], x_sum, offset, ymm_values(scale, grouped, half));
+                s[half] = ymm_fold(s[half], acc[half], x_sum, offset, false, ymm_values(scale, grouped, half));
                 if (a->shift)
                     s[half] = _mm256_fmadd_ps(ymm_values(scale + p->shift_offset, grouped, half), _mm256_cvtepi32_ps(x_sum), s[half]);
             }
@@ -314,25 +344,30 @@ YMM_INLINE void ymm_decode(const struct gemm_args *a, const struct panel *p, int
     }
 }
 
-/* gemm, from what multiply, unpack and stream do to the format's codes; quad_bytes: a quad's in a block. */
-#define YMM_TILE(offset, quad_bytes, multiply, T)                                                                             \
-    static void tile_##T(const struct ymm_block *b, const struct ymm_tokens *v)                                       \
+/* gemm, from what multiply, unpack and stream do to the format's codes. quad_bytes: of a quad in a block; quads: what multiply takes
+ * at a time; small_columns: in groups of so many at most, sums stay within 2^22. */
+#define YMM_TILE(offset, quad_bytes, quads, small, multiply, T)                                                      \
+    static void tile_##small##_##T(const struct ymm_block *b, const struct ymm_tokens *v)                             \
     {                                                                                                                 \
-        ymm_tile(b, v, offset, quad_bytes, multiply, T);                                                              \
+        ymm_tile(b, v, offset, quad_bytes, quads, small, multiply, T);                                                \
     }
-#define YMM_GEMM(format, offset, quad_bytes, multiply)                                                                          \
-    YMM_TILE(offset, quad_bytes, multiply, 1)                                                                                   \
-    YMM_TILE(offset, quad_bytes, multiply, 2)                                                                                   \
-    YMM_TILE(offset, quad_bytes, multiply, 3)                                                                                   \
-    YMM_TILE(offset, quad_bytes, multiply, 4)                                                                                   \
-    YMM_TILE(offset, quad_bytes, multiply, 5)                                                                                   \
-    YMM_TILE(offset, quad_bytes, multiply, 6)                                                                                   \
-    static ymm_tile_fn *const tiles[YMM_TOKENS] = {tile_1, tile_2, tile_3, tile_4, tile_5, tile_6};                   \
+#define YMM_TILES(offset, quad_bytes, quads, small, multiply)                                                         \
+    YMM_TILE(offset, quad_bytes, quads, small, multiply, 1)                                                           \
+    YMM_TILE(offset, quad_bytes, quads, small, multiply, 2)                                                           \
+    YMM_TILE(offset, quad_bytes, quads, small, multiply, 3)                                                           \
+    YMM_TILE(offset, quad_bytes, quads, small, multiply, 4)                                                           \
+    YMM_TILE(offset, quad_bytes, quads, small, multiply, 5)                                                           \
+    YMM_TILE(offset, quad_bytes, quads, small, multiply, 6)                                                           \
+    static ymm_tile_fn *const tiles_##small[YMM_TOKENS] = {tile_##small##_1, tile_##small##_2, tile_##small##_3,      \
+                                                           tile_##small##_4, tile_##small##_5, tile_##small##_6};
+#define YMM_GEMM(format, offset, quad_bytes, quads, small_columns, multiply)                                          \
+    YMM_TILES(offset, quad_bytes, quads, 0, multiply)                                                                 \
+    YMM_TILES(offset, quad_bytes, quads, 1, multiply)                                                                 \
     static void gemm(const struct gemm_args *a)                                                                       \
     {                                                                                                                 \
         struct panel p = panel_layout(format, a->k, a->group, a->shift);                                              \
         if (a->m > 1)                                                                                                 \
-            ymm_prefill(a, &p, quad_bytes, unpack, tiles);                                                            \
+            ymm_prefill(a, &p, quad_bytes, unpack, p.group <= small_columns ? tiles_1 : tiles_0);                     \
         else if (a->group)                                                                                            \
             ymm_decode(a, &p, offset, true, stream);                                                                  \
         else                                                                                                          \
