@@ -32,15 +32,15 @@ YMM_INLINE void avx2_add(__m256i *acc, __m256i v)
     YMM_SETTLE(*acc);
 }
 
-/* sum (T, 2) += one quad, in 16 bits */
-YMM_INLINE void avx2_quad(const uint8_t *codes, const int8_t *x, size_t ldx, __m256i sum[YMM_TOKENS][2], const int T)
+/* sum (T, 2) += one quad, in 16 bits; the first one begins it. */
+YMM_INLINE void avx2_quad(const uint8_t *codes, const int8_t *x, size_t ldx, __m256i sum[YMM_TOKENS][2], const int T, bool first)
 {
     const __m256i w0 = ymm_load(codes), w1 = ymm_load(codes + 32);
     PANEL_UNROLL
     for (int t = 0; t < T; t++) {
-        __m256i xt = ymm_x(x + (size_t)t * ldx);
-        sum[t][0] = _mm256_add_epi16(sum[t][0], _mm256_maddubs_epi16(w0, xt));
-        sum[t][1] = _mm256_add_epi16(sum[t][1], _mm256_maddubs_epi16(w1, xt));
+        const __m256i xt = ymm_x(x + (size_t)t * ldx), p0 = _mm256_maddubs_epi16(w0, xt), p1 = _mm256_maddubs_epi16(w1, xt);
+        sum[t][0] = first ? p0 : _mm256_add_epi16(sum[t][0], p0);
+        sum[t][1] = first ? p1 : _mm256_add_epi16(sum[t][1], p1);
         YMM_SETTLE(sum[t][0]);
         YMM_SETTLE(sum[t][1]);
     }
@@ -49,9 +49,13 @@ YMM_INLINE void avx2_quad(const uint8_t *codes, const int8_t *x, size_t ldx, __m
 /* In 16 bits, then widened. */
 YMM_INLINE void avx2_narrow(const uint8_t *codes, int quads, const int8_t *x, size_t ldx, __m256i acc[YMM_TOKENS][2], const int T)
 {
-    for (; quads > 0; quads -= 2, codes += 2 * YMM_QUAD, x += 2 * PANEL_QUAD) {
-        avx2_quad(codes, x, ldx, acc, T);
-        avx2_quad(codes + YMM_QUAD, x + PANEL_QUAD, ldx, acc, T);
+    avx2_quad(codes, x, ldx, acc, T, true);
+    avx2_quad(codes + YMM_QUAD, x + PANEL_QUAD, ldx, acc, T, false);
+    while ((quads -= 2) > 0) {
+        codes += 2 * YMM_QUAD;
+        x += 2 * PANEL_QUAD;
+        avx2_quad(codes, x, ldx, acc, T, false);
+        avx2_quad(codes + YMM_QUAD, x + PANEL_QUAD, ldx, acc, T, false);
     }
     PANEL_UNROLL
     for (int t = 0; t < T; t++)
@@ -64,6 +68,9 @@ YMM_INLINE void avx2_narrow(const uint8_t *codes, int quads, const int8_t *x, si
 YMM_INLINE void avx2_wide(const uint8_t *codes, int quads, const int8_t *x, size_t ldx, __m256i acc[YMM_TOKENS][2], const int T,
                           bool is_signed)
 {
+    PANEL_UNROLL
+    for (int t = 0; t < T; t++)
+        acc[t][0] = acc[t][1] = _mm256_setzero_si256();
     for (; quads > 0; quads--, codes += is_signed ? 2 * YMM_QUAD : YMM_QUAD, x += PANEL_QUAD)
         PANEL_UNROLL
         for (int t = 0; t < T; t++) {
@@ -79,9 +86,6 @@ YMM_INLINE void avx2_wide(const uint8_t *codes, int quads, const int8_t *x, size
 YMM_INLINE void avx2_multiply(const uint8_t *codes, int quads, const int8_t *x, size_t ldx, __m256i acc[YMM_TOKENS][2], const int T,
                               int most)
 {
-    PANEL_UNROLL
-    for (int t = 0; t < T; t++)
-        acc[t][0] = acc[t][1] = _mm256_setzero_si256();
     if (most > 1)
         avx2_narrow(codes, quads, x, ldx, acc, T);
     else
@@ -147,6 +151,11 @@ YMM_INLINE void avx2_stream(const uint8_t *step, int steps, const int8_t *x, __m
     }
 }
 
+/* Four tokens, eight sums: with more, gcc runs out of registers. */
+#define AVX2_OFFSET(CODE, most) ((most) == AVX2_SIGNED ? 0 : YMM_##CODE##_OFFSET)
+#define AVX2_QUAD(most) ((most) == AVX2_SIGNED ? 2 * YMM_QUAD : YMM_QUAD)
+#define AVX2_TILE(CODE, most, T)                                                                                      \
+    YMM_TILE(tile, AVX2_OFFSET(CODE, most), AVX2_QUAD(most), (most) > 1 ? (most) : INT_MAX, false, multiply, T)
 #define AVX2_GEMM(code, CODE, most)                                                                                   \
     YMM_INLINE void multiply(const uint8_t *codes, int quads, const int8_t *x, size_t ldx, __m256i acc[YMM_TOKENS][2], const int T) \
     {                                                                                                                 \
@@ -161,7 +170,19 @@ YMM_INLINE void avx2_stream(const uint8_t *step, int steps, const int8_t *x, __m
     {                                                                                                                 \
         avx2_stream(step, steps, x, acc, YMM_##CODE##_QUADS, YMM_##CODE##_LINES, most, ymm_##code);                   \
     }                                                                                                                 \
-    YMM_GEMM(FORMAT_##CODE, most ? YMM_##CODE##_OFFSET : 0, most ? YMM_QUAD : 2 * YMM_QUAD, most > 1 ? most : INT_MAX, 256, multiply)
+    AVX2_TILE(CODE, most, 1)                                                                                          \
+    AVX2_TILE(CODE, most, 2)                                                                                          \
+    AVX2_TILE(CODE, most, 3)                                                                                          \
+    AVX2_TILE(CODE, most, 4)                                                                                          \
+    static const struct ymm_tiles tiles = {4, {tile_1, tile_2, tile_3, tile_4}};                                      \
+    static void gemm(const struct gemm_args *a)                                                                       \
+    {                                                                                                                 \
+        struct panel p = panel_layout(FORMAT_##CODE, a->k, a->group, a->shift);                                       \
+        if (a->m > 1)                                                                                                 \
+            ymm_prefill(a, &p, AVX2_QUAD(most), unpack, &tiles);                                                      \
+        else                                                                                                          \
+            ymm_decode(a, &p, AVX2_OFFSET(CODE, most), stream);                                                       \
+    }
 #define AVX2_PARTS .packed_size = panel_size, .pack = panel_pack, .gemm = gemm
 
 #else

@@ -65,6 +65,16 @@ YMM_INLINE void avxvnni_stream(const uint8_t *step, int steps, const int8_t *x, 
             acc[half] = _mm256_add_epi32(acc[half], sum[half][chain]);
 }
 
+#define AVXVNNI_TILE(name, is_small, CODE, T)                                                                         \
+    YMM_TILE(name, YMM_##CODE##_OFFSET, YMM_QUAD, INT_MAX, is_small, avxvnni_multiply, T)
+#define AVXVNNI_TILES(name, is_small, CODE)                                                                           \
+    AVXVNNI_TILE(name, is_small, CODE, 1)                                                                             \
+    AVXVNNI_TILE(name, is_small, CODE, 2)                                                                             \
+    AVXVNNI_TILE(name, is_small, CODE, 3)                                                                             \
+    AVXVNNI_TILE(name, is_small, CODE, 4)                                                                             \
+    AVXVNNI_TILE(name, is_small, CODE, 5)                                                                             \
+    AVXVNNI_TILE(name, is_small, CODE, 6)                                                                             \
+    static const struct ymm_tiles name = {6, {name##_1, name##_2, name##_3, name##_4, name##_5, name##_6}};
 #define AVXVNNI_GEMM(code, CODE)                                                                                      \
     YMM_INLINE void unpack(const uint8_t *step, uint8_t *codes, int32_t *bias)                                        \
     {                                                                                                                 \
@@ -74,7 +84,16 @@ YMM_INLINE void avxvnni_stream(const uint8_t *step, int steps, const int8_t *x, 
     {                                                                                                                 \
         avxvnni_stream(step, steps, x, acc, YMM_##CODE##_QUADS, YMM_##CODE##_LINES, ymm_##code);                      \
     }                                                                                                                 \
-    YMM_GEMM(FORMAT_##CODE, YMM_##CODE##_OFFSET, YMM_QUAD, INT_MAX, 256, avxvnni_multiply)
+    AVXVNNI_TILES(small, true, CODE)                                                                                  \
+    AVXVNNI_TILES(large, false, CODE)                                                                                 \
+    static void gemm(const struct gemm_args *a)                                                                       \
+    {                                                                                                                 \
+        struct panel p = panel_layout(FORMAT_##CODE, a->k, a->group, a->shift);                                       \
+        if (a->m > 1)                                                                                                 \
+            ymm_prefill(a, &p, YMM_QUAD, unpack, p.group <= YMM_SMALL ? &small : &large);                             \
+        else                                                                                                          \
+            ymm_decode(a, &p, YMM_##CODE##_OFFSET, stream);                                                           \
+    }
 #define AVXVNNI_PARTS .packed_size = panel_size, .pack = panel_pack, .gemm = gemm
 
 #else

@@ -16,7 +16,8 @@
  * multiply every token of a block whose x stays in the L2 cache, six tokens at a time: 6 x 2 sums and what they are fed from are
  * the 16 registers, and 12 sums cover the latency of two multipliers.
  */
-enum { YMM_TOKENS = 6, YMM_COLUMNS = 1024, YMM_GROUPS = YMM_COLUMNS / 8, YMM_BLOCK_TOKENS = 96, YMM_X_BYTES = 1 << 19, YMM_AHEAD = 4096 };
+enum { YMM_TOKENS = 6, YMM_COLUMNS = 1024, YMM_GROUPS = YMM_COLUMNS / 8, YMM_BLOCK_TOKENS = 96, YMM_X_BYTES = 1 << 19, YMM_AHEAD = 4096,
+       YMM_SMALL = 256 /* columns whose sum of products, 127 * 127 each at most, stays below 2^22 */ };
 enum { YMM_QUAD = PANEL_ROWS * PANEL_QUAD }; /* bytes of a quad's codes */
 
 #define YMM_INLINE static inline __attribute__((always_inline))
@@ -276,16 +277,20 @@ YMM_INLINE void ymm_block_open(struct ymm_block *b, const struct gemm_args *a, c
 
 /* A function of its own for each number of tokens. */
 typedef void ymm_tile_fn(const struct ymm_block *b, const struct ymm_tokens *v);
+struct ymm_tiles {
+    int tokens; /* at most */
+    ymm_tile_fn *tile[YMM_TOKENS]; /* [tokens - 1] */
+};
 
 /* Tokens i0 .. i0 + m - 1 times the panel at n. Tiles are of nearly equal size: 13 tokens are 5 + 4 + 4, not 6 + 6 + 1. */
 YMM_INLINE void ymm_panel(const struct gemm_args *a, const struct panel *p, int n, int i0, int m, int quad_bytes, ymm_unpack *unpack,
-                          ymm_tile_fn *const tiles[YMM_TOKENS])
+                          const struct ymm_tiles *tiles)
 {
     struct ymm_block b;
     _Alignas(64) int32_t acc[YMM_BLOCK_TOKENS][PANEL_ROWS];
     _Alignas(64) float s[YMM_BLOCK_TOKENS][PANEL_ROWS];
     const uint8_t *panel = panel_at(p, a->w, n);
-    const int count = (m + YMM_TOKENS - 1) / YMM_TOKENS, size = m / count, larger = m % count;
+    const int count = (m + tiles->tokens - 1) / tiles->tokens, size = m / count, larger = m % count;
     const size_t ldx = (size_t)a->ldx, groups = (size_t)a->groups;
     memset(s, 0, (size_t)m * sizeof *s);
     for (int begin = 0, end; begin < p->columns; begin = end) {
@@ -295,7 +300,7 @@ YMM_INLINE void ymm_panel(const struct gemm_args *a, const struct panel *p, int 
             const size_t token = (size_t)(i0 + i);
             const int T = size + (j < larger);
             struct ymm_tokens v = {a->xq + token * ldx + begin, ldx, a->x_sum + token * groups + b.group, groups, acc[i], s[i]};
-            tiles[T - 1](&b, &v);
+            tiles->tile[T - 1](&b, &v);
             i += T;
         }
     }
@@ -305,12 +310,13 @@ YMM_INLINE void ymm_panel(const struct gemm_args *a, const struct panel *p, int 
 
 /* Tokens in blocks of nearly equal size, within them every panel. */
 YMM_INLINE void ymm_prefill(const struct gemm_args *a, const struct panel *p, int quad_bytes, ymm_unpack *unpack,
-                            ymm_tile_fn *const tiles[YMM_TOKENS])
+                            const struct ymm_tiles *tiles)
 {
-    int most = min_int(max_int(YMM_X_BYTES / a->ldx / YMM_TOKENS, 1) * YMM_TOKENS, YMM_BLOCK_TOKENS), blocks = (a->m + most - 1) / most;
+    const int tokens = tiles->tokens, most = min_int(max_int(YMM_X_BYTES / a->ldx / tokens, 1) * tokens, YMM_BLOCK_TOKENS);
+    const int blocks = (a->m + most - 1) / most;
     for (int j = 0; j < blocks; j++) {
         int i0, i1;
-        par_span(a->m, YMM_TOKENS, j, blocks, &i0, &i1);
+        par_span(a->m, tokens, j, blocks, &i0, &i1);
         for (int n = a->n0; n < a->n1; n += PANEL_ROWS)
             ymm_panel(a, p, n, i0, i1 - i0, quad_bytes, unpack, tiles);
     }
@@ -319,7 +325,7 @@ YMM_INLINE void ymm_prefill(const struct gemm_args *a, const struct panel *p, in
 /* acc (2) += one group's codes * x, for one token */
 typedef void ymm_stream(const uint8_t *step, int steps, const int8_t *x, __m256i acc[2]);
 
-YMM_INLINE void ymm_decode(const struct gemm_args *a, const struct panel *p, int offset, bool grouped, ymm_stream *stream)
+YMM_INLINE void ymm_row(const struct gemm_args *a, const struct panel *p, int offset, bool grouped, ymm_stream *stream)
 {
     _Alignas(32) float y[PANEL_ROWS];
     for (int n = a->n0; n < a->n1; n += PANEL_ROWS) {
@@ -344,34 +350,19 @@ YMM_INLINE void ymm_decode(const struct gemm_args *a, const struct panel *p, int
     }
 }
 
-/* gemm, from what multiply, unpack and stream do to the format's codes. quad_bytes: of a quad in a block; quads: what multiply takes
- * at a time; small_columns: in groups of so many at most, sums stay within 2^22. */
-#define YMM_TILE(offset, quad_bytes, quads, small, multiply, T)                                                      \
-    static void tile_##small##_##T(const struct ymm_block *b, const struct ymm_tokens *v)                             \
+YMM_INLINE void ymm_decode(const struct gemm_args *a, const struct panel *p, int offset, ymm_stream *stream)
+{
+    if (a->group)
+        ymm_row(a, p, offset, true, stream);
+    else
+        ymm_row(a, p, offset, false, stream);
+}
+
+/* Tile name_T for T tokens. quad_bytes: of a quad in a block; quads: what multiply takes at a time. */
+#define YMM_TILE(name, offset, quad_bytes, quads, small, multiply, T)                                                 \
+    static void name##_##T(const struct ymm_block *b, const struct ymm_tokens *v)                                     \
     {                                                                                                                 \
         ymm_tile(b, v, offset, quad_bytes, quads, small, multiply, T);                                                \
-    }
-#define YMM_TILES(offset, quad_bytes, quads, small, multiply)                                                         \
-    YMM_TILE(offset, quad_bytes, quads, small, multiply, 1)                                                           \
-    YMM_TILE(offset, quad_bytes, quads, small, multiply, 2)                                                           \
-    YMM_TILE(offset, quad_bytes, quads, small, multiply, 3)                                                           \
-    YMM_TILE(offset, quad_bytes, quads, small, multiply, 4)                                                           \
-    YMM_TILE(offset, quad_bytes, quads, small, multiply, 5)                                                           \
-    YMM_TILE(offset, quad_bytes, quads, small, multiply, 6)                                                           \
-    static ymm_tile_fn *const tiles_##small[YMM_TOKENS] = {tile_##small##_1, tile_##small##_2, tile_##small##_3,      \
-                                                           tile_##small##_4, tile_##small##_5, tile_##small##_6};
-#define YMM_GEMM(format, offset, quad_bytes, quads, small_columns, multiply)                                          \
-    YMM_TILES(offset, quad_bytes, quads, 0, multiply)                                                                 \
-    YMM_TILES(offset, quad_bytes, quads, 1, multiply)                                                                 \
-    static void gemm(const struct gemm_args *a)                                                                       \
-    {                                                                                                                 \
-        struct panel p = panel_layout(format, a->k, a->group, a->shift);                                              \
-        if (a->m > 1)                                                                                                 \
-            ymm_prefill(a, &p, quad_bytes, unpack, p.group <= small_columns ? tiles_1 : tiles_0);                     \
-        else if (a->group)                                                                                            \
-            ymm_decode(a, &p, offset, true, stream);                                                                  \
-        else                                                                                                          \
-            ymm_decode(a, &p, offset, false, stream);                                                                 \
     }
 
 #endif
