@@ -213,6 +213,25 @@ static void spell(char *out, const uint8_t *s, size_t n)
     *out = '\0';
 }
 
+/* GPT-2's own characters: the first that are shifted, the last, and some that are not. */
+static void bytes_are_written_as_gpt2_does(void **state)
+{
+    static const struct {
+        int byte;
+        uint32_t code;
+    } known[] = {{0, 0x100},     {'\n', 0x10a},  {' ', 0x120},   {'!', '!'},     {'~', '~'},     {0x7f, 0x121}, {0x80, 0x122},
+                 {0xa0, 0x142}, {0xa1, 0xa1}, {0xac, 0xac}, {0xad, 0x143}, {0xae, 0xae}, {0xff, 0xff}};
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
+        assert_int_equal(tok_byte_char((uint8_t)known[i].byte), known[i].code);
+    int back = 0;
+    for (uint32_t code = 0; code < 0x200; code++) {
+        int byte = tok_char_byte(code);
+        assert_true(byte < 0 || tok_byte_char((uint8_t)byte) == code);
+        back += byte >= 0;
+    }
+    assert_int_equal(back, 256);
+}
+
 struct ranks {
     struct made m;
     struct merge merge[300];
@@ -621,6 +640,7 @@ int main(void)
         cmocka_unit_test(whole_words_win_over_merges_where_asked), cmocka_unit_test(text_is_composed_where_asked),
         cmocka_unit_test(own_ids_are_those_of_bpe), cmocka_unit_test(equal_pieces_need_merges_by_id),
         cmocka_unit_test(broken_vocabularies_are_refused_in_words), cmocka_unit_test(merges_as_text_are_looked_up),
+        cmocka_unit_test(bytes_are_written_as_gpt2_does),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
