@@ -99,7 +99,7 @@ fuzz:
 	  echo "fuzz $$f: $$(grep -o 'number_of_executed_units: .*' $(FUZZ)/$$f.log | grep -o '[0-9]*') inputs, no crash"; done
 # clang instruments the kernels' unrolled loops for minutes, and no hostile byte comes near them.
 $(FUZZ)/kernels/%.o: ALL_CFLAGS := $(filter-out -fsanitize=%,$(ALL_CFLAGS))
-$(FUZZ)/fuzz_%: $(FUZZ)/tests/fuzz/%.o $(SUPPORT) $(KERNELS) $(MODELS)
+$(FUZZ)/fuzz_%: $(FUZZ)/tests/fuzz/%.o $(FUZZ)/tests/fuzz_%.o $(KERNELS) $(MODELS)
 	$(call say,LD,$@)
 	$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LIBS)
 

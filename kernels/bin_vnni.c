@@ -1,18 +1,15 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-#include "cpu.h"
 #include "panel_vnni.h"
 
-#ifndef __AVX512VNNI__
-const struct kernel kernel_bin_vnni = {VNNI_DESCRIPTION("bin_vnni", FORMAT_BIN, 32), .absent = "not an x86-64 build"};
-#else
-VNNI_INLINE void bin_codes(const uint8_t *step, int pair, __m512i *lo, __m512i *hi)
+#ifdef __AVX512VNNI__
+static const struct vnni_code code = {.lines = 1, .quads = 8, .terms = 8, .shift = {-1, 0, 1, 2, 3, 4, 5, 6}}; /* 0 or 2 */
+
+VNNI_INLINE void read_terms(const uint8_t *step, __m512i term[VNNI_TERMS])
 {
-    __m512i eight = _mm512_load_si512(step);
-    *lo = vnni_bits(eight, 2 * pair - 1, 2);
-    *hi = vnni_bits(eight, 2 * pair, 2);
+    vnni_bits(_mm512_load_si512(step), 1, term);
 }
 
-VNNI_GEMM(bin_codes, FORMAT_BIN, 1, 4)
-
-const struct kernel kernel_bin_vnni = {VNNI_DESCRIPTION("bin_vnni", FORMAT_BIN, 32), VNNI_FUNCTIONS};
+VNNI_GEMM(FORMAT_BIN, code, read_terms)
 #endif
+
+VNNI_KERNEL(bin, FORMAT_BIN, 32);

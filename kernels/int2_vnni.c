@@ -1,18 +1,15 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-#include "cpu.h"
 #include "panel_vnni.h"
 
-#ifndef __AVX512VNNI__
-const struct kernel kernel_int2_vnni = {VNNI_DESCRIPTION("int2_vnni", FORMAT_INT2, 16), .absent = "not an x86-64 build"};
-#else
-VNNI_INLINE void int2_codes(const uint8_t *step, int pair, __m512i *lo, __m512i *hi)
+#ifdef __AVX512VNNI__
+static const struct vnni_code code = {.lines = 1, .quads = 4, .terms = 4, .shift = {0, 2, 4, 6}};
+
+VNNI_INLINE void read_terms(const uint8_t *step, __m512i term[VNNI_TERMS])
 {
-    __m512i four = _mm512_load_si512(step);
-    *lo = vnni_bits(four, 4 * pair, 3);
-    *hi = vnni_bits(four, 4 * pair + 2, 3);
+    vnni_bits(_mm512_load_si512(step), 2, term);
 }
 
-VNNI_GEMM(int2_codes, FORMAT_INT2, 2, 2)
-
-const struct kernel kernel_int2_vnni = {VNNI_DESCRIPTION("int2_vnni", FORMAT_INT2, 16), VNNI_FUNCTIONS};
+VNNI_GEMM(FORMAT_INT2, code, read_terms)
 #endif
+
+VNNI_KERNEL(int2, FORMAT_INT2, 16);

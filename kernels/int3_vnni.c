@@ -1,18 +1,22 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-#include "cpu.h"
 #include "panel_vnni.h"
 
-#ifndef __AVX512VNNI__
-const struct kernel kernel_int3_vnni = {VNNI_DESCRIPTION("int3_vnni", FORMAT_INT3, 32), .absent = "not an x86-64 build"};
-#else
-VNNI_INLINE void int3_codes(const uint8_t *step, int pair, __m512i *lo, __m512i *hi)
+#ifdef __AVX512VNNI__
+static const struct vnni_code code = {
+    .lines = 3,
+    .quads = 8,
+    .terms = 16,
+    .shift = {0, 2, 4, 6, 0, 2, 4, 6, -2, -1, 0, 1, 2, 3, 4, 5}, /* the high bit counts 4 */
+};
+
+VNNI_INLINE void read_terms(const uint8_t *step, __m512i term[VNNI_TERMS])
 {
-    __m512i low = _mm512_load_si512(step + 64 * (pair / 2)), high = _mm512_load_si512(step + 128);
-    *lo = _mm512_or_si512(vnni_bits(low, 4 * (pair % 2), 3), vnni_bits(high, 2 * pair - 2, 4));
-    *hi = _mm512_or_si512(vnni_bits(low, 4 * (pair % 2) + 2, 3), vnni_bits(high, 2 * pair - 1, 4));
+    vnni_bits(_mm512_load_si512(step), 2, term);
+    vnni_bits(_mm512_load_si512(step + VNNI_LINE), 2, term + 4);
+    vnni_bits(_mm512_load_si512(step + 2 * VNNI_LINE), 1, term + 8);
 }
 
-VNNI_GEMM(int3_codes, FORMAT_INT3, 4, 4)
-
-const struct kernel kernel_int3_vnni = {VNNI_DESCRIPTION("int3_vnni", FORMAT_INT3, 32), VNNI_FUNCTIONS};
+VNNI_GEMM(FORMAT_INT3, code, read_terms)
 #endif
+
+VNNI_KERNEL(int3, FORMAT_INT3, 32);

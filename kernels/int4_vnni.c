@@ -1,18 +1,17 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-#include "cpu.h"
 #include "panel_vnni.h"
 
-#ifndef __AVX512VNNI__
-const struct kernel kernel_int4_vnni = {VNNI_DESCRIPTION("int4_vnni", FORMAT_INT4, 8), .absent = "not an x86-64 build"};
-#else
-VNNI_INLINE void int4_codes(const uint8_t *step, int pair, __m512i *lo, __m512i *hi)
+#ifdef __AVX512VNNI__
+static const struct vnni_code code = {.lines = 1, .quads = 2, .terms = 2, .shift = {0, 4}};
+
+VNNI_INLINE void read_terms(const uint8_t *step, __m512i term[VNNI_TERMS])
 {
-    __m512i both = _mm512_load_si512(step);
-    *lo = vnni_bits(both, 0, 15);
-    *hi = vnni_bits(both, 4, 15);
+    const __m512i both = _mm512_load_si512(step);
+    term[0] = _mm512_and_si512(both, _mm512_set1_epi8(0x0f));
+    term[1] = _mm512_and_si512(both, _mm512_set1_epi8((char)0xf0));
 }
 
-VNNI_GEMM(int4_codes, FORMAT_INT4, 8, 1)
-
-const struct kernel kernel_int4_vnni = {VNNI_DESCRIPTION("int4_vnni", FORMAT_INT4, 8), VNNI_FUNCTIONS};
+VNNI_GEMM(FORMAT_INT4, code, read_terms)
 #endif
+
+VNNI_KERNEL(int4, FORMAT_INT4, 8);

@@ -1,17 +1,16 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-#include "cpu.h"
 #include "panel_vnni.h"
 
-#ifndef __AVX512VNNI__
-const struct kernel kernel_int8_vnni = {VNNI_DESCRIPTION("int8_vnni", FORMAT_INT8, 8), .absent = "not an x86-64 build"};
-#else
-VNNI_INLINE void int8_codes(const uint8_t *step, int pair, __m512i *lo, __m512i *hi)
+#ifdef __AVX512VNNI__
+static const struct vnni_code code = {.lines = 2, .quads = 2, .terms = 2};
+
+VNNI_INLINE void read_terms(const uint8_t *step, __m512i term[VNNI_TERMS])
 {
-    *lo = _mm512_load_si512(step);
-    *hi = _mm512_load_si512(step + 64);
+    term[0] = _mm512_load_si512(step);
+    term[1] = _mm512_load_si512(step + VNNI_LINE);
 }
 
-VNNI_GEMM(int8_codes, FORMAT_INT8, 128, 1)
-
-const struct kernel kernel_int8_vnni = {VNNI_DESCRIPTION("int8_vnni", FORMAT_INT8, 8), VNNI_FUNCTIONS};
+VNNI_GEMM(FORMAT_INT8, code, read_terms)
 #endif
+
+VNNI_KERNEL(int8, FORMAT_INT8, 8);
