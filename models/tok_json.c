@@ -1,44 +1,13 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-#include "tok_files.h"
-
-#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "pretokenize.h"
-#include "tok_core.h"
-#include "utf8.h"
+#include "tok_draft.h"
 
 /*
  * Hugging Face's tokenizer.json describes a pipeline of named steps. Those of published language models are understood: byte-level BPE behind
  * any patterns, and SentencePiece-style BPE with byte fallback. Any other step is refused by name: a step ignored would be wrong ids.
  */
-struct draft {
-    const char *path;
-    struct vocab v;
-    struct piece *piece;      /* owned; text borrowed from the JSON; NULL: no piece of this id yet */
-    struct merge_text *merge; /* owned */
-    char *pattern[PRETOKENIZE_STAGES + 1]; /* owned */
-    bool byte_level, spaces;  /* steps seen: ByteLevel; spaces are written as U+2581 */
-    bool byte_fallback;       /* the model has byte pieces */
-    bool removed;             /* a Split step drops what its pattern does not match */
-};
-
-static void draft_free(struct draft *d)
-{
-    free(d->piece);
-    free(d->merge);
-    for (size_t i = 0; i < d->v.patterns; i++)
-        free(d->pattern[i]);
-}
-
-static enum status no_memory(const char *path, struct err *e) { return fail(e, ST_ENOMEM, "%s: no memory", path); }
-
-static const char *text_of(const json_t *o, const char *key)
-{
-    const char *s = json_string_value(json_object_get(o, key));
-    return s ? s : "";
-}
 
 /* A truth value that may be missing. */
 static bool flag_of(const json_t *o, const char *key, bool missing)
@@ -47,50 +16,7 @@ static bool flag_of(const json_t *o, const char *key, bool missing)
     return json_is_boolean(x) ? json_is_true(x) : missing;
 }
 
-static enum status load(json_t **root, const struct file_text *f, struct err *e)
-{
-    json_error_t why;
-    *root = json_loadb(f->text, f->bytes, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &why);
-    if (!*root)
-        return fail(e, ST_EFORMAT, "%s:%d:%d: %s", f->path, why.line, why.column, why.text);
-    if (json_is_object(*root))
-        return ST_OK;
-    json_decref(*root);
-    *root = NULL;
-    return fail(e, ST_EFORMAT, "%s: not a JSON object", f->path);
-}
-
-/* ---- pieces */
-
-static bool is_byte(const char *s, size_t n) { return n == 6 && !memcmp(s, "<0x", 3) && s[5] == '>'; }
-
-static enum status put_piece(struct draft *d, const char *text, size_t bytes, const json_t *id, enum piece_type type, struct err *e)
-{
-    if (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) >= d->v.count)
-        return fail(e, ST_EFORMAT, "%s: the id of piece '%.40s' is not one of 0 to %d, one for each piece", d->path, text, d->v.count - 1);
-    struct piece *p = &d->piece[json_integer_value(id)];
-    if (p->text && (p->bytes != bytes || memcmp(p->text, text, bytes)))
-        return fail(e, ST_EFORMAT, "%s: id %lld is both '%.40s' and '%.40s'", d->path, (long long)json_integer_value(id), p->text, text);
-    p->text = text;
-    p->bytes = (uint32_t)bytes;
-    p->type = type;
-    return ST_OK;
-}
-
-static enum status put_vocab(struct draft *d, json_t *vocab, bool byte_pieces, struct err *e)
-{
-    const char *key;
-    json_t *id;
-    enum status s = ST_OK;
-    json_object_foreach(vocab, key, id)
-    {
-        size_t n = strlen(key);
-        s = put_piece(d, key, n, id, byte_pieces && is_byte(key, n) ? PIECE_BYTE : PIECE_NORMAL, e);
-        if (s)
-            break;
-    }
-    return s;
-}
+/* ---- pieces and merges */
 
 static enum status put_added(struct draft *d, const json_t *added, struct err *e)
 {
@@ -101,7 +27,7 @@ static enum status put_added(struct draft *d, const json_t *added, struct err *e
             return fail(e, ST_EFORMAT, "%s: added token %zu has no content", d->path, i);
         if (flag_of(a, "single_word", false))
             return fail(e, ST_EUNSUPPORTED, "%s: added token '%.40s' is a single_word, which is not supported", d->path, json_string_value(content));
-        s = put_piece(d, json_string_value(content), json_string_length(content), json_object_get(a, "id"),
+        s = draft_put(d, json_string_value(content), json_string_length(content), json_object_get(a, "id"),
                       flag_of(a, "special", false) ? PIECE_CONTROL : PIECE_USER, e);
         if (s)
             break;
@@ -111,30 +37,6 @@ static enum status put_added(struct draft *d, const json_t *added, struct err *e
     }
     return s;
 }
-
-/* How many ids vocabulary and added tokens have together: those added come behind it, or stand in it too. */
-static enum status make_pieces(struct draft *d, const json_t *vocab, const json_t *added, struct err *e)
-{
-    size_t n = json_object_size(vocab);
-    for (size_t i = 0; i < json_array_size(added); i++)
-        n += !json_object_get(vocab, text_of(json_array_get(added, i), "content"));
-    if (!json_is_object(vocab) || !n || n > INT32_MAX)
-        return fail(e, ST_EFORMAT, "%s: no vocabulary of pieces and ids", d->path);
-    d->v.count = (int)n;
-    d->piece = calloc(n, sizeof *d->piece);
-    d->v.piece = d->piece;
-    return d->piece ? ST_OK : no_memory(d->path, e);
-}
-
-static int32_t find_piece(const struct draft *d, const char *text)
-{
-    for (int i = d->v.count; text && *text && i-- > 0;)
-        if (d->piece[i].bytes == strlen(text) && !memcmp(d->piece[i].text, text, d->piece[i].bytes))
-            return i;
-    return -1;
-}
-
-/* ---- merges */
 
 static bool merge_of(const json_t *m, struct merge_text *out)
 {
@@ -152,7 +54,7 @@ static enum status put_merges(struct draft *d, const json_t *merges, struct err 
     if (!json_is_array(merges))
         return fail(e, ST_EFORMAT, "%s: no list of merges", d->path);
     if (!d->merge)
-        return no_memory(d->path, e);
+        return draft_no_memory(d, e);
     for (size_t i = 0; i < d->v.merges; i++)
         if (!merge_of(json_array_get(merges, i), &d->merge[i]))
             return fail(e, ST_EFORMAT, "%s: merge %zu is not two pieces", d->path, i);
@@ -165,27 +67,26 @@ static enum status put_model(struct draft *d, const json_t *root, struct err *e)
     static const char *const affixes[] = {"continuing_subword_prefix", "end_of_word_suffix"};
     const json_t *model = json_object_get(root, "model"), *added = json_object_get(root, "added_tokens");
     json_t *vocab = json_object_get(model, "vocab");
-    const char *type = text_of(model, "type");
+    const char *type = draft_text(model, "type");
     if (*type ? strcmp(type, "BPE") != 0 : !json_object_get(model, "merges"))
         return fail(e, ST_EUNSUPPORTED, "%s: a tokenizer of type '%s'; only byte-pair encodings (BPE) are supported", d->path, type);
     for (int i = 0; i < 2; i++)
-        if (*text_of(model, affixes[i]))
-            return fail(e, ST_EUNSUPPORTED, "%s: %s '%s' is not supported", d->path, affixes[i], text_of(model, affixes[i]));
+        if (*draft_text(model, affixes[i]))
+            return fail(e, ST_EUNSUPPORTED, "%s: %s '%s' is not supported", d->path, affixes[i], draft_text(model, affixes[i]));
     if (json_number_value(json_object_get(model, "dropout")) > 0)
         return fail(e, ST_EUNSUPPORTED, "%s: dropout makes random ids, which is not supported", d->path);
     d->v.whole_words = flag_of(model, "ignore_merges", false);
     d->byte_fallback = flag_of(model, "byte_fallback", false);
-    enum status s = make_pieces(d, vocab, added, e);
+    enum status s = draft_pieces(d, vocab, added, e);
     if (!s)
-        s = put_vocab(d, vocab, d->byte_fallback, e);
+        s = draft_vocab(d, vocab, d->byte_fallback, e);
     if (!s)
         s = put_added(d, added, e);
-    for (int i = 0; i < d->v.count && !s; i++)
-        if (!d->piece[i].text)
-            s = fail(e, ST_EFORMAT, "%s: id %d of %d has no piece", d->path, i, d->v.count);
+    if (!s)
+        s = draft_whole(d, e);
     if (!s)
         s = put_merges(d, json_object_get(model, "merges"), e);
-    d->v.unk = s ? -1 : find_piece(d, text_of(model, "unk_token"));
+    d->v.unk = s ? -1 : draft_find(d, draft_text(model, "unk_token"));
     if (d->v.unk >= 0)
         d->piece[d->v.unk].type = PIECE_UNKNOWN;
     return s;
@@ -200,7 +101,7 @@ static enum status each_step(struct draft *d, const json_t *x, const char *list,
 {
     if (!json_is_object(x))
         return ST_OK;
-    const char *type = text_of(x, "type");
+    const char *type = draft_text(x, "type");
     if (strcmp(type, "Sequence") != 0)
         return take(d, x, type, e);
     const json_t *steps = json_object_get(x, list);
@@ -214,12 +115,12 @@ static const char metaspace[] = "\xe2\x96\x81"; /* U+2581 */
 
 static enum status take_normalizer(struct draft *d, const json_t *x, const char *type, struct err *e)
 {
-    const char *from = text_of(json_object_get(x, "pattern"), "String");
+    const char *from = draft_text(json_object_get(x, "pattern"), "String");
     if (!strcmp(type, "NFC"))
         d->v.nfc = true;
-    else if (!strcmp(type, "Prepend") && !strcmp(text_of(x, "prepend"), metaspace))
+    else if (!strcmp(type, "Prepend") && !strcmp(draft_text(x, "prepend"), metaspace))
         d->v.space_prefix = true;
-    else if (!strcmp(type, "Replace") && !strcmp(from, " ") && !strcmp(text_of(x, "content"), metaspace))
+    else if (!strcmp(type, "Replace") && !strcmp(from, " ") && !strcmp(draft_text(x, "content"), metaspace))
         d->spaces = true;
     else
         return fail(e, ST_EUNSUPPORTED, "%s: the normalizer %s is not supported", d->path, type);
@@ -234,7 +135,7 @@ static enum status put_pattern(struct draft *d, const char *pattern, struct err 
         return fail(e, ST_EUNSUPPORTED, "%s: more than %d pre-tokenizer steps", d->path, PRETOKENIZE_STAGES);
     d->pattern[d->v.patterns] = strdup(pattern);
     if (!d->pattern[d->v.patterns])
-        return no_memory(d->path, e);
+        return draft_no_memory(d, e);
     d->v.patterns++;
     return ST_OK;
 }
@@ -243,7 +144,7 @@ static enum status put_literal(struct draft *d, const char *text, struct err *e)
 {
     char *quoted = malloc(2 * strlen(text) + 1), *to = quoted;
     if (!quoted)
-        return no_memory(d->path, e);
+        return draft_no_memory(d, e);
     for (; *text; text++) {
         if (strchr("\\^$.[]|()?*+{}#-", *text))
             *to++ = '\\';
@@ -259,7 +160,7 @@ static enum status put_literal(struct draft *d, const char *text, struct err *e)
 static enum status take_split(struct draft *d, const json_t *x, struct err *e)
 {
     const json_t *pattern = json_object_get(x, "pattern");
-    const char *behaviour = text_of(x, "behavior"), *regex = text_of(pattern, "Regex"), *literal = text_of(pattern, "String");
+    const char *behaviour = draft_text(x, "behavior"), *regex = draft_text(pattern, "Regex"), *literal = draft_text(pattern, "String");
     bool invert = flag_of(x, "invert", false), isolated = !strcmp(behaviour, "Isolated"), removed = !strcmp(behaviour, "Removed") && invert;
     if (!strcmp(literal, " ") && d->spaces)
         return ST_OK; /* no space is left to split at */
@@ -284,8 +185,8 @@ static enum status take_byte_level(struct draft *d, const json_t *x, struct err 
 
 static enum status take_metaspace(struct draft *d, const json_t *x, struct err *e)
 {
-    const char *scheme = text_of(x, "prepend_scheme");
-    if (strcmp(text_of(x, "replacement"), metaspace) != 0 || flag_of(x, "split", true))
+    const char *scheme = draft_text(x, "prepend_scheme");
+    if (strcmp(draft_text(x, "replacement"), metaspace) != 0 || flag_of(x, "split", true))
         return fail(e, ST_EUNSUPPORTED, "%s: the pre-tokenizer Metaspace is supported with the replacement U+2581 and split false alone", d->path);
     d->spaces = true;
     d->v.space_prefix = d->v.prefix_unless = *scheme ? strcmp(scheme, "never") != 0 : flag_of(x, "add_prefix_space", true);
@@ -350,11 +251,11 @@ static enum status take_template(struct draft *d, const json_t *x, struct err *e
     enum status s = ST_OK;
     for (size_t i = 0; i < json_array_size(single) && !s; i++) {
         const json_t *part = json_array_get(single, i), *special = json_object_get(part, "SpecialToken");
-        const char *name = text_of(special, "id");
+        const char *name = draft_text(special, "id");
         if (json_object_get(part, "Sequence"))
             front = false;
         else
-            s = put_end(d, front, find_piece(d, name), name, e);
+            s = put_end(d, front, draft_find(d, name), name, e);
     }
     return s;
 }
@@ -369,32 +270,15 @@ static enum status take_processor(struct draft *d, const json_t *x, const char *
         return fail(e, ST_EUNSUPPORTED, "%s: the post-processor %s is not supported", d->path, type);
     const char *front = json_string_value(json_array_get(json_object_get(x, "cls"), 0));
     const char *behind = json_string_value(json_array_get(json_object_get(x, "sep"), 0));
-    enum status s = put_end(d, true, find_piece(d, front), front ? front : "", e);
-    return s ? s : put_end(d, false, find_piece(d, behind), behind ? behind : "", e);
-}
-
-static int32_t control_piece(const struct draft *d, const char *text)
-{
-    int32_t id = find_piece(d, text);
-    return id >= 0 && d->piece[id].type == PIECE_CONTROL ? id : -1;
-}
-
-/* By the names that published models use, where no file says it. */
-static void guess_ends(struct vocab *v, const struct draft *d)
-{
-    static const char *const bos[] = {"<s>", "<|begin_of_text|>", "<bos>", "<|startoftext|>", "<|endoftext|>"};
-    static const char *const eos[] = {"</s>", "<|end_of_text|>", "<eos>", "<|endoftext|>"};
-    for (size_t i = 0; i < sizeof bos / sizeof bos[0] && v->bos < 0; i++)
-        v->bos = control_piece(d, bos[i]);
-    for (size_t i = 0; i < sizeof eos / sizeof eos[0] && v->eos < 0; i++)
-        v->eos = control_piece(d, eos[i]);
+    enum status s = put_end(d, true, draft_find(d, front), front ? front : "", e);
+    return s ? s : put_end(d, false, draft_find(d, behind), behind ? behind : "", e);
 }
 
 /* A token by name, or as an object with a content. */
 static int32_t named(const struct draft *d, const json_t *config, const char *key, int32_t missing)
 {
     const json_t *x = json_object_get(config, key);
-    int32_t id = find_piece(d, json_is_object(x) ? text_of(x, "content") : json_string_value(x));
+    int32_t id = draft_find(d, json_is_object(x) ? draft_text(x, "content") : json_string_value(x));
     return id >= 0 ? id : missing;
 }
 
@@ -403,7 +287,7 @@ static void put_config(struct draft *d, const json_t *config)
     struct vocab *v = &d->v;
     v->bos = named(d, config, "bos_token", v->bos);
     v->eos = named(d, config, "eos_token", v->eos);
-    guess_ends(v, d);
+    draft_guess_ends(d);
     v->add_bos = flag_of(config, "add_bos_token", v->add_bos) && v->bos >= 0;
     v->add_eos = flag_of(config, "add_eos_token", v->add_eos) && v->eos >= 0;
 }
@@ -413,9 +297,9 @@ enum status tok_from_json(struct tokenizer **t, const struct file_text *f, const
     struct draft d = {.path = f->path, .v = {.bos = -1, .eos = -1, .unk = -1}};
     json_t *root = NULL, *more = NULL;
     *t = NULL;
-    enum status s = load(&root, f, e);
+    enum status s = draft_load(&root, f, e);
     if (!s && config)
-        s = load(&more, config, e);
+        s = draft_load(&more, config, e);
     if (!s)
         s = put_model(&d, root, e);
     if (!s)
@@ -429,88 +313,5 @@ enum status tok_from_json(struct tokenizer **t, const struct file_text *f, const
     draft_free(&d);
     json_decref(root);
     json_decref(more);
-    return s;
-}
-
-/* ---- GPT-2's pair of files */
-
-static size_t count_lines(const char *s)
-{
-    size_t n = 0;
-    for (; *s; s++)
-        n += *s == '\n';
-    return n + 1;
-}
-
-static enum status put_lines(struct draft *d, const struct file_text *f, struct err *e)
-{
-    d->merge = malloc(count_lines(f->text) * sizeof *d->merge);
-    d->v.merge_text = d->merge;
-    if (!d->merge)
-        return no_memory(d->path, e);
-    const char *line = f->text, *end;
-    for (size_t number = 1; *line; line = *end ? end + 1 : end, number++) {
-        end = strchrnul(line, '\n');
-        size_t n = (size_t)(end - line);
-        n -= n && line[n - 1] == '\r';
-        if (!n || (number == 1 && !strncmp(line, "#version", 8)))
-            continue;
-        if (!merge_split(line, n, &d->merge[d->v.merges++]))
-            return fail(e, ST_EFORMAT, "%s:%zu: not two pieces with a space between them", f->path, number);
-    }
-    return ST_OK;
-}
-
-/* What is no byte and what no merge makes never comes from text. */
-static enum status mark_controls(struct draft *d, const json_t *vocab, struct err *e)
-{
-    bool *made = calloc((size_t)d->v.count, sizeof *made);
-    if (!made)
-        return no_memory(d->path, e);
-    for (size_t i = 0; i < d->v.merges; i++) {
-        char key[512];
-        const struct merge_text *m = &d->merge[i];
-        if ((size_t)m->left_bytes + m->right_bytes >= sizeof key)
-            continue;
-        memcpy(key, m->left, m->left_bytes);
-        memcpy(key + m->left_bytes, m->right, m->right_bytes);
-        const json_t *id = json_object_getn(vocab, key, m->left_bytes + m->right_bytes);
-        if (id)
-            made[json_integer_value(id)] = true;
-    }
-    for (int i = 0; i < d->v.count; i++) {
-        uint32_t code;
-        const struct piece *p = &d->piece[i];
-        bool byte = utf8_decode((const uint8_t *)p->text, p->bytes, &code) == p->bytes && tok_char_byte(code) >= 0;
-        if (!made[i] && !byte)
-            d->piece[i].type = PIECE_CONTROL;
-    }
-    free(made);
-    return ST_OK;
-}
-
-enum status tok_from_pair(struct tokenizer **t, const struct file_text *encoder, const struct file_text *merges, struct err *e)
-{
-    struct draft d = {.path = encoder->path, .v = {.kind = TOKENIZER_BYTES, .bos = -1, .eos = -1, .unk = -1, .pre = "gpt-2"}};
-    json_t *vocab = NULL;
-    *t = NULL;
-    enum status s = load(&vocab, encoder, e);
-    if (!s)
-        s = make_pieces(&d, vocab, NULL, e);
-    if (!s)
-        s = put_vocab(&d, vocab, false, e);
-    for (int i = 0; i < d.v.count && !s; i++)
-        if (!d.piece[i].text)
-            s = fail(e, ST_EFORMAT, "%s: id %d of %d has no piece", d.path, i, d.v.count);
-    if (!s)
-        s = put_lines(&d, merges, e);
-    if (!s)
-        s = mark_controls(&d, vocab, e);
-    if (!s) {
-        guess_ends(&d.v, &d);
-        s = tokenizer_new(t, &d.v, encoder->path, e);
-    }
-    draft_free(&d);
-    json_decref(vocab);
     return s;
 }
