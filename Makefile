@@ -168,10 +168,10 @@ check-arm:
 # The kernels alone, with a stand-in for cmocka, so that no other library of the target is needed.
 KERNEL_TESTS := $(foreach t,act base cpu format kernel par,$(BUILD)/kernel-tests/t_$(t))
 kernel-tests: $(KERNEL_TESTS)
-$(BUILD)/kernel-tests/t_%: tests/t_%.c tests/cross/cmocka.h $(KERNELS)
+$(BUILD)/kernel-tests/t_%: tests/t_%.c tests/problem.c tests/cross/cmocka.h $(KERNELS)
 	$(call say,CC,$@)
 	mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $(kernels_INC) -Itests/cross $(ALL_LDFLAGS) -o $@ $(filter-out %.h,$^) -ldl -lm
+	$(CC) $(ALL_CFLAGS) $(kernels_INC) -Itests -Itests/cross $(ALL_LDFLAGS) -o $@ $(filter-out %.h,$^) -ldl -lm
 
 check-headers:
 	for h in kernels/*.h models/*.h harness/*.h; do \

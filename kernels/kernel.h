@@ -14,8 +14,15 @@
  *     y     = s * x_scale
  * where scale_w and shift_w are the plane's as stored. With one scale per row there is a single group.
  * Accumulators cannot overflow: |acc_g| <= 255 * 127 * columns < 2^31 for columns <= KERNEL_MAX_COLUMNS, checked by
- * linear_open. Kernels that eat float activations owe the dot product of those (rounded to bf16 for ACT_BF16) and the
- * dequantized weights to rounding, in any order of addition.
+ * linear_open.
+ *
+ * Kernels that eat float activations owe the dot product of those (rounded to bf16 for ACT_BF16) and the dequantized weights, to the
+ * rounding of any order of addition. With u = 2^-24, G = groups a row (0 for float formats) and gamma(n) = n u / (1 - n u), y is off by
+ * at most
+ *     gamma(k + 2 G) * sum of |x| (|scale_w code_w| + |shift_w|)        (|x| |w| for float formats)
+ * so they may scale a weight or the sum of a group, whose codes bf16 holds exactly, and add shift_w * sum of x apart; but an offset
+ * that makes codes unsigned must be gone, exactly, before anything is rounded. VDPBF16PS takes subnormal operands and results as 0,
+ * which adds 2^-126 (2 max(1, |scale_w|) + |x| + |w|) a column. A token that is not finite spoils no other token's outputs.
  */
 enum { KERNEL_MAX_COLUMNS = 65536, KERNEL_ROW_SCALES = KERNEL_MAX_COLUMNS + 1 };
 

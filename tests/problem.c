@@ -14,7 +14,7 @@
 
 enum { MARGIN = 3, LDY_MORE = 19 };
 
-static const char *const fill_names[] = {"random", "largest", "signs"};
+static const char *const fill_names[] = {"random", "largest", "signs", "subnormal"};
 
 /* bf16 is the widest, int8 has sums */
 enum status problem_reserve(struct acts *a, int m, int k, int group, struct err *e)
@@ -44,7 +44,7 @@ static void fill_weights(struct problem *p, struct rng *r)
     size_t count = (size_t)p->n * (size_t)p->k;
     int qmax = formats[p->format].qmax;
     for (size_t i = 0; i < count && !qmax; i++)
-        p->dense[i] = p->fill == FILL_LARGEST ? 1.0f : rng_normal(r);
+        p->dense[i] = p->fill == FILL_LARGEST ? 1.0f : p->fill == FILL_SUBNORMAL ? 0x1p-130f * rng_normal(r) : rng_normal(r);
     for (size_t i = 0; i < count && qmax; i++)
         p->q.plane.codes[i] = code(p->format, p->fill, r);
     size_t scales = (size_t)p->n * (size_t)qlinear_groups(p->k, p->group);
@@ -60,7 +60,8 @@ static void fill_x(struct problem *p, struct rng *r)
 {
     for (int i = 0; i < p->m; i++)
         for (int j = 0; j < p->ldx; j++) {
-            float v = p->fill == FILL_RANDOM ? rng_normal(r) : p->fill == FILL_LARGEST ? -3.0f : 3.0f * sign(r);
+            float v = p->fill == FILL_LARGEST ? -3.0f : p->fill == FILL_SIGNS ? 3.0f * sign(r) : rng_normal(r);
+            v *= p->fill == FILL_SUBNORMAL && (p->m % 2 || formats[p->format].qmax) ? 0x1p-130f : 1.0f;
             p->x[(size_t)i * (size_t)p->ldx + (size_t)j] = j < p->k ? v : NAN; /* between rows: never to be read */
         }
     if (p->m > 2 && p->fill == FILL_RANDOM)
@@ -85,17 +86,14 @@ void problem_open(struct problem *p, enum format format, int m, int n, int k, in
     p->x = p->x_memory + 1; /* not aligned */
     p->y = mem_alloc((size_t)(m + 2) * (size_t)p->ldy, sizeof *p->y);
     p->expected = mem_alloc((size_t)m * (size_t)n, sizeof *p->expected);
-    p->w = mem_alloc((size_t)n * (size_t)k, sizeof *p->w);
-    assert_true(p->x_memory && p->y && p->expected && p->w);
+    assert_true(p->x_memory && p->y && p->expected);
     fill_weights(p, r);
-    qlinear_dequantize(&p->q, p->w);
     fill_x(p, r);
 }
 
 void problem_close(struct problem *p)
 {
     mem_free(p->dense);
-    mem_free(p->w);
     mem_free(p->x_memory);
     mem_free(p->y);
     mem_free(p->expected);
@@ -103,15 +101,22 @@ void problem_close(struct problem *p)
         qlinear_free(&p->q);
 }
 
-/* Any order of k additions and k products errs by at most k u / (1 - k u) of the sum of sizes, u = 2^-24; the oracle
- * rounds once. 1.01: sizes are those of the operands before their rounding to bf16. */
-static float float_bound(const struct problem *p, int i, int n)
+/* The bound of kernel.h; the oracle rounds once more. */
+static double float_bound(const struct problem *p, enum act act, int i, int n)
 {
-    double size = 0;
-    for (int j = 0; j < p->k; j++)
-        size += fabs((double)p->x[(size_t)i * (size_t)p->ldx + (size_t)j] * (double)p->w[(size_t)n * (size_t)p->k + (size_t)j]);
-    double ku = (p->k + 1) * 0x1p-24;
-    return (float)(1.01 * size * ku / (1 - ku) + 0x1p-126);
+    double sum = 0, flushed = 0;
+    int per_row = formats[p->format].qmax ? qlinear_groups(p->k, p->group) : 0;
+    for (int j = 0; j < p->k; j++) {
+        size_t at = (size_t)n * (size_t)p->k + (size_t)j, g = per_row ? (size_t)(n * per_row + (p->group ? j / p->group : 0)) : 0;
+        float xj = p->x[(size_t)i * (size_t)p->ldx + (size_t)j];
+        double x = fabs((double)(act == ACT_BF16 ? bf16_round(xj) : xj)), scale = per_row ? fabs((double)p->q.plane.scale[g]) : 1;
+        double w = per_row ? scale * fabs((double)p->q.plane.codes[at]) : fabs((double)(p->format == FORMAT_BF16 ? bf16_round(p->dense[at]) : p->dense[at]));
+        double shift = p->q.plane.shift ? fabs((double)p->q.plane.shift[g]) : 0;
+        sum += x * (w + shift);
+        flushed += 2 * fmax(1, scale) + x + w;
+    }
+    double nu = (p->k + 2 * per_row + 1) * 0x1p-24;
+    return sum * nu / (1 - nu) + flushed * 0x1p-126;
 }
 
 static bool right(const struct problem *p, enum act act, int i, int n, float y)
@@ -119,7 +124,7 @@ static bool right(const struct problem *p, enum act act, int i, int n, float y)
     float expected = p->expected[(size_t)i * (size_t)p->n + (size_t)n];
     if (act == ACT_INT8)
         return memcmp(&y, &expected, sizeof y) == 0;
-    return fabsf(y - expected) <= float_bound(p, i, n);
+    return fabs((double)y - (double)expected) <= float_bound(p, act, i, n);
 }
 
 static void check_y(const struct problem *p, const struct kernel *k, int threads, int seed, uint32_t poison)

@@ -5,15 +5,16 @@
 
 #include "gemm.h"
 
-/* largest: every product has the same sign and the largest size; signs: the largest size, random signs. */
-enum fill { FILL_RANDOM, FILL_LARGEST, FILL_SIGNS, FILL_COUNT };
+/* largest: every product has the same sign and the largest size; signs: the largest size, random signs.
+ * subnormal: x, or the weights where they are float, below 2^-126; an odd m makes it both. */
+enum fill { FILL_RANDOM, FILL_LARGEST, FILL_SIGNS, FILL_COUNT, FILL_SUBNORMAL = FILL_COUNT };
 
 struct problem {
     enum format format;
     int m, n, k, group, ldx, ldy;
     enum fill fill;
     struct qlinear q;
-    float *dense, *w, *x, *y, *expected; /* w: dequantized */
+    float *dense, *x, *y, *expected;
     float *x_memory;
 };
 

@@ -95,6 +95,24 @@ static void test_tokens(void **state)
     acts_free(&a);
 }
 
+/* Products and weights that VDPBF16PS takes as 0. */
+static void test_subnormal(void **state)
+{
+    struct acts a = {0};
+    struct err e = {0};
+    struct rng r;
+    rng_seed(&r, SEED);
+    assert_int_equal(problem_reserve(&a, 37, 200, 32, &e), ST_OK);
+    for (int f = 0; f < FORMAT_COUNT; f++)
+        for (int m = 0; m < COUNT(ms); m++) {
+            struct problem p;
+            problem_open(&p, (enum format)f, ms[m], 35, 200, formats[f].qmax ? 32 : 0, FILL_SUBNORMAL, &r);
+            run_all(&p, &a, 1);
+            problem_close(&p);
+        }
+    acts_free(&a);
+}
+
 static void test_every_level(void **state)
 {
     struct acts a = {0};
@@ -133,30 +151,40 @@ static void test_widest(void **state)
     acts_free(&a);
 }
 
-/* One token that is not finite makes its own outputs NaN and nobody else's. */
+/* One token that is not finite makes its own outputs NaN or infinite and nobody else's; NaN alone where it is quantized. */
+static void not_finite(struct acts *a, const struct kernel *k, int m, float value, struct rng *r)
+{
+    struct err e = {0};
+    struct problem p;
+    struct linear l;
+    problem_open(&p, k->format, m, 20, 41, 0, FILL_SIGNS, r);
+    p.q.act_gain = 1;
+    p.x[1 * p.ldx + 5] = value;
+    assert_int_equal(linear_open(&l, &p.q, k, &e), ST_OK);
+    acts_set(a, NULL, k->act, p.x, m, 41, p.ldx, 0);
+    linear_run(&l, NULL, a, NULL, p.y, p.ldy);
+    for (int row = 0; row < m; row++)
+        for (int n = 0; n < 20; n++) {
+            float y = p.y[row * p.ldy + n];
+            if ((k->act == ACT_INT8 ? !isnan(y) : isfinite(y) != 0) != (row != 1))
+                fail_msg("%s: m=%d, x = %g: y[%d][%d] = %g", k->name, m, (double)value, row, n, (double)y);
+        }
+    linear_close(&l);
+    problem_close(&p);
+}
+
 static void test_not_finite(void **state)
 {
     struct acts a = {0};
     struct err e = {0};
     struct rng r;
     rng_seed(&r, SEED);
-    assert_int_equal(problem_reserve(&a, 3, 40, 0, &e), ST_OK);
-    for (int i = 0; kernels[i]; i++) {
-        if (!runs_here(kernels[i]) || kernels[i]->act != ACT_INT8)
-            continue;
-        struct problem p;
-        struct linear l;
-        problem_open(&p, kernels[i]->format, 3, 20, 40, 0, FILL_RANDOM, &r);
-        p.x[1 * p.ldx + 5] = i % 2 ? NAN : -INFINITY;
-        assert_int_equal(linear_open(&l, &p.q, kernels[i], &e), ST_OK);
-        acts_set(&a, NULL, ACT_INT8, p.x, 3, 40, p.ldx, 0);
-        linear_run(&l, NULL, &a, NULL, p.y, p.ldy);
-        for (int row = 0; row < 3; row++)
-            for (int n = 0; n < 20; n++)
-                assert_int_equal(isnan(p.y[row * p.ldy + n]) != 0, row == 1);
-        linear_close(&l);
-        problem_close(&p);
-    }
+    assert_int_equal(problem_reserve(&a, 37, 41, 0, &e), ST_OK);
+    for (int i = 0; kernels[i]; i++)
+        for (int m = 1; runs_here(kernels[i]) && m < COUNT(ms); m++) {
+            not_finite(&a, kernels[i], ms[m], NAN, &r);
+            not_finite(&a, kernels[i], ms[m], -INFINITY, &r);
+        }
     acts_free(&a);
 }
 
@@ -268,7 +296,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_table),      cmocka_unit_test(test_shapes), cmocka_unit_test(test_tokens),
-        cmocka_unit_test(test_every_level), cmocka_unit_test(test_widest), cmocka_unit_test(test_not_finite),
+        cmocka_unit_test(test_every_level), cmocka_unit_test(test_widest), cmocka_unit_test(test_subnormal), cmocka_unit_test(test_not_finite),
         cmocka_unit_test(test_best),       cmocka_unit_test(test_refusals),
     };
     return cmocka_run_group_tests(tests, open_teams, close_teams);
