@@ -10,7 +10,7 @@ struct adamw_step {
 };
 
 /*
- * Everything between the linear layers: norms, softmax, SwiGLU, the optimizer's step. Generic code is built for the
+ * Everything between the linear layers: norms, softmax, attention's products, SwiGLU, the optimizer's step. Generic code is built for the
  * baseline ISA; these loops are not, and follow the same CPU mask as the kernels. Results of different
  * tables agree to a few ulp, not to the bit; one table is deterministic. Pointers need no alignment; n >= 0. NaN in is NaN
  * out, and -inf is a masked score: its softmax is 0 (all masked: all 0, and the log of the sum is -inf).
@@ -39,6 +39,25 @@ struct vec {
     void (*adamw)(float *w, const float *g, float *m, float *v, int n, const struct adamw_step *step);
     double (*sum_squares)(const float *x, int n);
     float (*max_abs)(const float *x, int n);
+
+    /* What attention over blocks of positions is made of. */
+
+    void (*scale)(float a, float *x, int n); /* x *= a */
+    /* c (m, ldc) = a (m, lda) b (k, ldb), or += with add; n columns of b and c, k columns of a: blocks that stay in the nearest caches */
+    void (*product)(const float *a, int lda, const float *b, int ldb, float *c, int ldc, int m, int n, int k, bool add);
+    /*
+     * One part of the scores of a softmax that sees the rest in other calls: x -> exp(x - max), with *max (from -inf) the
+     * greatest so far and *sum (from 0) the sum of all exponentials so far, both in and out. Returns what earlier
+     * exponentials must be multiplied by, now that the maximum may have grown.
+     */
+    float (*softmax_part)(float *x, int n, float *max, double *sum);
+    void (*widen_fp16)(const uint16_t *x, float *y, int n);
+    void (*widen_bf16)(const uint16_t *x, float *y, int n);
+    /* y (rows, columns) = code * scale, by row_scale (rows) or, where that is NULL, by column_scale (columns) */
+    void (*widen_int8)(const int8_t *x, int rows, int columns, const float *row_scale, const float *column_scale, float *y);
+    /* The same of x's low nibbles into low (rows, ldy) and of its high ones into high (rows, ldy), each code stored + 8. */
+    void (*widen_int4)(const uint8_t *x, int rows, int columns, const float *row_scale, const float *column_scale, float *low,
+                       float *high, int ldy);
 };
 
 extern const struct vec vec_scalar, vec_avx2, vec_avx512; /* the functions of a table that was not built here are NULL */

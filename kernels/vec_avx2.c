@@ -5,8 +5,13 @@
 #ifdef __AVX2__
 
 #include <immintrin.h>
+#include <string.h>
 
 #define VEC_LANES 8
+#define VEC_TILE_ROWS 6
+#define VEC_TILE_VECTORS 2
+#define VEC_TILE_COLUMN(P, V) P(1, V) P(2, V) P(3, V) P(4, V) P(5, V) P(6, V)
+#define VEC_TILES(P) VEC_TILE_COLUMN(P, 1) VEC_TILE_COLUMN(P, 2)
 typedef __m256 floats;
 typedef __m256d doubles;
 typedef __m256i ints;
@@ -90,6 +95,42 @@ static inline float greatest_magnitude(ints m)
     h = _mm_max_epi32(h, _mm_shuffle_epi32(h, 0x4e));
     h = _mm_max_epi32(h, _mm_shuffle_epi32(h, 0xb1));
     return _mm_cvtss_f32(_mm_castsi128_ps(h));
+}
+
+/* Loads have no masks for less than 32 bits: a tail is copied first. */
+static inline __m128i load_halves(const uint16_t *p, int left)
+{
+    __m128i v = _mm_setzero_si128();
+    if (left >= VEC_LANES)
+        return _mm_loadu_si128((const __m128i *)p);
+    memcpy(&v, p, (size_t)left * sizeof *p);
+    return v;
+}
+
+static inline __m128i load_bytes(const void *p, int left)
+{
+    __m128i v = _mm_setzero_si128();
+    if (left >= VEC_LANES)
+        return _mm_loadl_epi64((const __m128i *)p);
+    memcpy(&v, p, (size_t)left);
+    return v;
+}
+
+static inline floats load_fp16(const uint16_t *p, int left) { return _mm256_cvtph_ps(load_halves(p, left)); }
+
+static inline floats load_bf16(const uint16_t *p, int left)
+{
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(load_halves(p, left)), 16));
+}
+
+static inline floats load_int8(const int8_t *p, int left) { return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(load_bytes(p, left))); }
+
+static inline void load_int4(const uint8_t *p, int left, floats *low, floats *high)
+{
+    const __m256i eight = _mm256_set1_epi32(8);
+    __m256i codes = _mm256_cvtepu8_epi32(load_bytes(p, left));
+    *low = _mm256_cvtepi32_ps(_mm256_sub_epi32(_mm256_and_si256(codes, _mm256_set1_epi32(15)), eight));
+    *high = _mm256_cvtepi32_ps(_mm256_sub_epi32(_mm256_srli_epi32(codes, 4), eight));
 }
 
 #include "vec_loops.h"

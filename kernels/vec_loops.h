@@ -25,8 +25,19 @@
  *     float sum(v), greatest(v); double sum_double(v)
  *     ints max_magnitude(m, v)                   the greater of m and the bits of |v|, as integers
  *     float greatest_magnitude(m)
+ *     floats load_fp16(p, left), load_bf16(p, left), load_int8(p, left)
+ *     void load_int4(p, left, floats *low, floats *high)    nibbles - 8; lanes past left hold anything
+ *     VEC_TILE_ROWS, VEC_TILE_VECTORS            product's accumulators: as many as registers are left for them
+ *     VEC_TILES(P)                               P(rows, vectors) for each smaller tile, in rows of VEC_TILE_ROWS
  */
 #ifdef VEC_LANES
+
+/* Ahead of a loop over an array of accumulators: only unrolled whole, and early, does the array become registers. */
+#ifdef __clang__
+#define VEC_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define VEC_UNROLL _Pragma("GCC unroll 8")
+#endif
 
 /*
  * e^x = 2^n e^r, n = round(x / ln 2), |r| <= ln 2 / 2: Cephes' degree-6 polynomial, under 1.5 ulp. The order of the
@@ -69,8 +80,8 @@ static void axpy(float a, const float *x, float *y, int n)
         store(y + i, n - i, muladd(va, load(x + i, n - i), load(y + i, n - i)));
 }
 
-/* The greatest x, or 0 when all are -inf (or NaN), so that x - max is never -inf - -inf. */
-static float softmax_shift(const float *x, int n)
+/* The greatest x; -inf when there is none, or nothing but NaN. */
+static float largest(const float *x, int n)
 {
     floats none = all(-INFINITY), m0 = none, m1 = none;
     for (int i = 0; i < n; i += 2 * VEC_LANES) {
@@ -78,9 +89,11 @@ static float softmax_shift(const float *x, int n)
         if (i + VEC_LANES < n)
             m1 = max(load_or(x + i + VEC_LANES, n - i - VEC_LANES, none), m1);
     }
-    float shift = greatest(max(m0, m1));
-    return shift == -INFINITY ? 0 : shift;
+    return greatest(max(m0, m1));
 }
+
+/* 0 where all are masked, so that x - max is never -inf - -inf. */
+static inline float shift_of(float max) { return max == -INFINITY ? 0 : max; }
 
 /* Sums of floats are kept as doubles, in two registers: over a vocabulary they lose nothing. */
 static inline void add_doubles(doubles *s0, doubles *s1, floats v)
@@ -91,7 +104,7 @@ static inline void add_doubles(doubles *s0, doubles *s1, floats v)
 
 static float softmax(float *x, int n)
 {
-    const float shift = softmax_shift(x, n);
+    const float shift = shift_of(largest(x, n));
     const floats most = all(shift), none = all(-INFINITY);
     doubles s0 = {0}, s1 = {0};
     for (int i = 0; i < n; i += VEC_LANES) {
@@ -108,7 +121,7 @@ static float softmax(float *x, int n)
 
 static float logsumexp(const float *x, int n)
 {
-    const float shift = softmax_shift(x, n);
+    const float shift = shift_of(largest(x, n));
     const floats most = all(shift), none = all(-INFINITY);
     doubles s0 = {0}, s1 = {0};
     for (int i = 0; i < n; i += VEC_LANES)
@@ -211,10 +224,165 @@ static float max_abs(const float *x, int n)
     return greatest_magnitude(most);
 }
 
+static void scale(float a, float *x, int n)
+{
+    const floats va = all(a);
+    for (int i = 0; i < n; i += VEC_LANES)
+        store(x + i, n - i, va * load(x + i, n - i));
+}
+
+static float softmax_part(float *x, int n, float *most, double *total)
+{
+    const float before = *most, part = largest(x, n), now = part > before ? part : before;
+    const floats shift = all(shift_of(now)), none = all(-INFINITY);
+    floats s0 = all(0), s1 = s0;
+    for (int i = 0; i < n; i += 2 * VEC_LANES) {
+        floats y = exp_floats(load_or(x + i, n - i, none) - shift);
+        store(x + i, n - i, y);
+        s0 = s0 + y;
+        if (i + VEC_LANES >= n)
+            break;
+        y = exp_floats(load_or(x + i + VEC_LANES, n - i - VEC_LANES, none) - shift);
+        store(x + i + VEC_LANES, n - i - VEC_LANES, y);
+        s1 = s1 + y;
+    }
+    float grown = before == now ? 1 : before == -INFINITY ? 0 : expf(before - now);
+    *most = now;
+    *total = *total * (double)grown + (double)sum(s0 + s1);
+    return grown;
+}
+
+/* What a tile of product works on: R rows of a and c, V vectors of columns of b and c, of which the last has `left` floats. */
+struct tile {
+    const float *a, *b;
+    float *c;
+    size_t lda, ldb, ldc;
+    int k, left;
+    bool add;
+};
+
+static inline __attribute__((always_inline)) void tile_of(const struct tile *t, const int R, const int V)
+{
+    floats acc[VEC_TILE_ROWS][VEC_TILE_VECTORS], w[VEC_TILE_VECTORS];
+    const float *a = t->a, *b = t->b;
+    const size_t lda = t->lda, ldb = t->ldb;
+    const int left = t->left;
+    VEC_UNROLL
+    for (int r = 0; r < R; r++)
+        VEC_UNROLL
+        for (int v = 0; v < V; v++)
+            acc[r][v] = all(0);
+    for (int k = t->k; k > 0; k--, a++, b += ldb) {
+        VEC_UNROLL
+        for (int v = 0; v < V; v++)
+            w[v] = v < V - 1 ? load_full(b + v * VEC_LANES) : load(b + v * VEC_LANES, left);
+        VEC_UNROLL
+        for (int r = 0; r < R; r++)
+            VEC_UNROLL
+            for (int v = 0; v < V; v++)
+                acc[r][v] = muladd(all(a[(size_t)r * lda]), w[v], acc[r][v]);
+    }
+    VEC_UNROLL
+    for (int r = 0; r < R; r++)
+        VEC_UNROLL
+        for (int v = 0; v < V; v++) {
+            float *c = t->c + (size_t)r * t->ldc + v * VEC_LANES;
+            int n = v < V - 1 ? VEC_LANES : left;
+            if (t->add)
+                acc[r][v] = acc[r][v] + load(c, n);
+            store(c, n, acc[r][v]);
+        }
+}
+
+/* A function of its own for each size of tile. */
+typedef void tile_fn(const struct tile *t);
+#define VEC_TILE(R, V)                                                                                                    \
+    static void tile_##R##x##V(const struct tile *t) { tile_of(t, R, V); }
+VEC_TILES(VEC_TILE)
+#define VEC_TILE_NAME(R, V) tile_##R##x##V,
+static tile_fn *const tiles[VEC_TILE_VECTORS * VEC_TILE_ROWS] = {VEC_TILES(VEC_TILE_NAME)};
+
+/* Rows in tiles of nearly equal height: 8 is 4 + 4, not 6 + 2. */
+static void product(const float *a, int lda, const float *b, int ldb, float *c, int ldc, int m, int n, int k, bool add)
+{
+    struct tile t = {.lda = (size_t)lda, .ldb = (size_t)ldb, .ldc = (size_t)ldc, .k = k, .add = add};
+    int count = (m + VEC_TILE_ROWS - 1) / VEC_TILE_ROWS;
+    for (int i = 0; i < count; i++) {
+        size_t from = (size_t)m * (size_t)i / (size_t)count, to = (size_t)m * (size_t)(i + 1) / (size_t)count;
+        t.a = a + from * t.lda;
+        for (int j = 0; j < n; j += VEC_TILE_VECTORS * VEC_LANES) {
+            int width = min_int(n - j, VEC_TILE_VECTORS * VEC_LANES), vectors = (width + VEC_LANES - 1) / VEC_LANES;
+            t.b = b + j;
+            t.c = c + from * t.ldc + j;
+            t.left = width - (vectors - 1) * VEC_LANES;
+            tiles[(vectors - 1) * VEC_TILE_ROWS + (int)(to - from) - 1](&t);
+        }
+    }
+}
+
+static void widen_fp16(const uint16_t *x, float *y, int n)
+{
+    for (int i = 0; i < n; i += VEC_LANES)
+        store(y + i, n - i, load_fp16(x + i, n - i));
+}
+
+/* What one turn of a widening loop does: `left` columns at i. The loops take four registers a turn, of which nothing is left over. */
+enum { VEC_TURN = 4 * VEC_LANES };
+#define VEC_WIDEN(n, one)                                                                                                 \
+    do {                                                                                                                  \
+        int i = 0;                                                                                                        \
+        for (; i + VEC_TURN <= (n); i += VEC_TURN) {                                                                      \
+            one(i, VEC_LANES);                                                                                            \
+            one(i + VEC_LANES, VEC_LANES);                                                                                \
+            one(i + 2 * VEC_LANES, VEC_LANES);                                                                            \
+            one(i + 3 * VEC_LANES, VEC_LANES);                                                                            \
+        }                                                                                                                 \
+        for (; i < (n); i += VEC_LANES)                                                                                   \
+            one(i, (n) - i);                                                                                              \
+    } while (0)
+
+static void widen_bf16(const uint16_t *x, float *y, int n)
+{
+#define ONE(at, left) store(y + (at), left, load_bf16(x + (at), left))
+    VEC_WIDEN(n, ONE);
+#undef ONE
+}
+
+static void widen_int8(const int8_t *x, int rows, int columns, const float *row_scale, const float *column_scale, float *y)
+{
+    for (int r = 0; r < rows; r++, x += columns, y += columns) {
+        const floats s = all(row_scale ? row_scale[r] : 0);
+#define ONE(at, left) store(y + (at), left, load_int8(x + (at), left) * (row_scale ? s : load(column_scale + (at), left)))
+        VEC_WIDEN(columns, ONE);
+#undef ONE
+    }
+}
+
+static inline void widen_nibbles(const uint8_t *x, int left, floats scale, float *low, float *high)
+{
+    floats l, h;
+    load_int4(x, left, &l, &h);
+    store(low, left, l * scale);
+    store(high, left, h * scale);
+}
+
+static void widen_int4(const uint8_t *x, int rows, int columns, const float *row_scale, const float *column_scale, float *low,
+                       float *high, int ldy)
+{
+    for (int r = 0; r < rows; r++, x += columns, low += ldy, high += ldy) {
+        const floats s = all(row_scale ? row_scale[r] : 0);
+#define ONE(at, left) widen_nibbles(x + (at), left, row_scale ? s : load(column_scale + (at), left), low + (at), high + (at))
+        VEC_WIDEN(columns, ONE);
+#undef ONE
+    }
+}
+
 /* What every descriptor of these loops says. */
 #define VEC_LOOPS                                                                                                         \
     .dot = dot, .axpy = axpy, .softmax = softmax, .logsumexp = logsumexp, .rmsnorm = rmsnorm, .rmsnorm_grad = rmsnorm_grad, \
-    .swiglu = swiglu, .swiglu_grad = swiglu_grad, .rope = rope, .adamw = adamw, .sum_squares = sum_squares, .max_abs = max_abs
+    .swiglu = swiglu, .swiglu_grad = swiglu_grad, .rope = rope, .adamw = adamw, .sum_squares = sum_squares, .max_abs = max_abs, \
+    .scale = scale, .product = product, .softmax_part = softmax_part, .widen_fp16 = widen_fp16, .widen_bf16 = widen_bf16, \
+    .widen_int8 = widen_int8, .widen_int4 = widen_int4
 
 #endif
 #endif

@@ -252,6 +252,97 @@ static void check_max_abs(const struct vec *v, int n, struct rng *r)
     }
 }
 
+static void check_scale(const struct vec *v, int n, struct rng *r)
+{
+    array_set(&p, n, r, 1);
+    old_p = p;
+    v->scale(-1.7f, p.x, n);
+    const float *old = old_p.room + (p.x - p.room);
+    for (int i = 0; i < n; i++)
+        assert_true(p.x[i] == -1.7f * old[i]);
+    array_check_guards(&p, "scale");
+}
+
+/* A softmax in parts of all lengths against one over all: every exponential so far, brought to the last maximum, and their sum. */
+static void check_softmax_part(const struct vec *v, int n, struct rng *r)
+{
+    float max = -INFINITY;
+    double sum = 0, want = 0, most = -INFINITY;
+    array_set(&p, n, r, 3);
+    for (int i = 0; i < n; i += 3)
+        p.x[i] = i % 2 ? p.x[i] : -INFINITY; /* the first of all is masked, and so may a whole part be */
+    for (int i = 0; i < n; i++)
+        p.x[i] += p.x[i] > -INFINITY ? (float)i * 10 / (float)n : 0; /* so that the maximum grows on the way */
+    old_p = p;
+    const float *x = old_p.room + (p.x - p.room);
+    for (int i = 0; i < n; i++)
+        most = fmax(most, (double)x[i]);
+    for (int from = 0, part = 1; from < n; from += part, part = part * 2 + 1) {
+        int count = n - from < part ? n - from : part;
+        float grown = v->softmax_part(p.x + from, count, &max, &sum);
+        assert_true(from || max > -INFINITY || grown == 1);
+        v->scale(grown, p.x, from);
+    }
+    for (int i = 0; i < n; i++) {
+        double y = most > -INFINITY ? exp(x[i] - most) : 0;
+        want += y;
+        /* each part's rounding of x - max, its factor's, and one product for each of up to 13 parts */
+        near("softmax_part", n, i, p.x[i], y, y > 0 ? y * U * (60 + 4 * fabs(x[i] - most)) + TINY : 0);
+    }
+    assert_true(n == 0 || max == (float)most);
+    near("softmax_part's sum", n, 0, sum, want, want * U * 80);
+    array_check_guards(&p, "softmax_part");
+}
+
+/* fp16 and bf16 hold few enough values to try a good part of them: what widens must be exact. */
+static void check_widen_halves(const struct vec *v, int n, struct rng *r)
+{
+    static uint16_t x[ROOM];
+    for (int i = 0; i < n; i++)
+        x[i] = (uint16_t)rng_below(r, 0x7c00); /* no infinity or NaN in fp16 */
+    array_set(&p, n, r, 1);
+    v->widen_fp16(x, p.x, n);
+    for (int i = 0; i < n; i++)
+        assert_true(p.x[i] == fp16_to_float(x[i]));
+    array_check_guards(&p, "widen_fp16");
+    v->widen_bf16(x, p.x, n);
+    for (int i = 0; i < n; i++) {
+        uint32_t want = (uint32_t)x[i] << 16, got;
+        memcpy(&got, &p.x[i], 4);
+        assert_int_equal(got, want);
+    }
+    array_check_guards(&p, "widen_bf16");
+}
+
+/* n codes as one row and as rows of several, by row scales and by column scales: one product each, so exact. */
+static void check_widen_codes(const struct vec *v, int n, struct rng *r)
+{
+    static uint8_t x[ROOM];
+    static float scale[ROOM];
+    for (int i = 0; i < ROOM; i++) {
+        x[i] = (uint8_t)rng_below(r, 256);
+        scale[i] = rng_normal(r);
+    }
+    for (int way = 0; way < 4; way++) {
+        int rows = way % 2 ? 3 : 1, columns = n / rows;
+        const float *row_scale = way < 2 ? scale : NULL, *column_scale = way < 2 ? NULL : scale;
+        array_set(&p, rows * columns, r, 1);
+        v->widen_int8((const int8_t *)x, rows, columns, row_scale, column_scale, p.x);
+        for (int i = 0; i < rows * columns; i++)
+            assert_true(p.x[i] == (float)(int8_t)x[i] * scale[row_scale ? i / columns : i % columns]);
+        array_check_guards(&p, "widen_int8");
+        array_set(&p, rows * columns, r, 1);
+        array_set(&q, rows * columns, r, 1);
+        v->widen_int4(x, rows, columns, row_scale, column_scale, p.x, q.x, columns);
+        for (int i = 0; i < rows * columns; i++) {
+            float s = scale[row_scale ? i / columns : i % columns];
+            assert_true(p.x[i] == (float)((x[i] & 15) - 8) * s && q.x[i] == (float)((x[i] >> 4) - 8) * s);
+        }
+        array_check_guards(&p, "widen_int4 low");
+        array_check_guards(&q, "widen_int4 high");
+    }
+}
+
 static bool usable(const struct vec *v)
 {
     char why[128];
@@ -285,6 +376,56 @@ static void norm_gradients(void **state) { each_length(check_rmsnorm_grad); }
 static void rotations(void **state) { each_length(check_rope); }
 static void optimizer_steps(void **state) { each_length(check_adamw); }
 static void magnitudes(void **state) { each_length(check_max_abs); }
+
+static void scalings(void **state) { each_length(check_scale); }
+static void softmaxes_in_parts(void **state) { each_length(check_softmax_part); }
+
+static void widenings(void **state)
+{
+    each_length(check_widen_halves);
+    each_length(check_widen_codes);
+}
+
+/* c (m,n) = or += a (m,k) b (k,n) with room between rows that must stay as it is. */
+static void check_product(const struct vec *v, int m, int n, int k, bool add, struct rng *r)
+{
+    int lda = k + 1, ldb = n + 2, ldc = n + 3;
+    array_set(&a, m * lda, r, 1);
+    array_set(&b, k * ldb, r, 1);
+    array_set(&p, m * ldc, r, 1);
+    old_p = p;
+    const float *c0 = old_p.room + (p.x - p.room);
+    v->product(a.x, lda, b.x, ldb, p.x, ldc, m, n, k, add);
+    for (int i = 0; i < m; i++)
+        for (int j = 0; j < ldc; j++) {
+            double want = add ? (double)c0[i * ldc + j] : 0, size = fabs(want);
+            for (int l = 0; l < k && j < n; l++) {
+                want += (double)a.x[i * lda + l] * b.x[l * ldb + j];
+                size += fabs((double)a.x[i * lda + l] * b.x[l * ldb + j]);
+            }
+            if (j < n)
+                near("product", n, i * ldc + j, p.x[i * ldc + j], want, 2 * (k + 2) * U * size);
+            else
+                assert_true(p.x[i * ldc + j] == c0[i * ldc + j]);
+        }
+    array_check_guards(&p, "product");
+}
+
+/* Every height of tile and every width around a register's, ends of matrices included. */
+static void products(void **state)
+{
+    for (int t = 0; vecs[t]; t++) {
+        struct rng r;
+        rng_seed(&r, 7);
+        if (!usable(vecs[t]))
+            continue;
+        for (int m = 1; m <= 14; m++)
+            for (int i = 1; i < LENGTHS && lengths[i] <= 129; i++)
+                check_product(vecs[t], m, lengths[i], 1 + (m * 7 + i) % 24, i % 2, &r);
+        check_product(vecs[t], 3, 5, 0, false, &r);
+        check_product(vecs[t], 2, 60, 64, true, &r); /* as deep as attention goes */
+    }
+}
 
 static void softmaxes(void **state)
 {
@@ -365,6 +506,10 @@ int main(void)
         cmocka_unit_test(sums_of_vectors),
         cmocka_unit_test(softmaxes),
         cmocka_unit_test(exponential_sweep),
+        cmocka_unit_test(scalings),
+        cmocka_unit_test(softmaxes_in_parts),
+        cmocka_unit_test(products),
+        cmocka_unit_test(widenings),
         cmocka_unit_test(masked_and_poisoned_scores),
         cmocka_unit_test(norms),
         cmocka_unit_test(norm_gradients),
