@@ -13,6 +13,7 @@
 #include "cpu.h"
 #include "host.h"
 #include "kernel.h"
+#include "kvcache.h"
 #include "peak.h"
 #include "quant.h"
 #include "stream.h"
@@ -56,6 +57,8 @@ static const char *const integer_acts[] = {"int8", "bf16"};
 static const char *value_zero_point(const struct work *w, int i) { return listed(zero_points, 2, i); }
 static const char *value_act(const struct work *w, int i) { return listed(integer_acts, 2, i); }
 static const char *value_gamma_on(const struct work *w, int i) { return listed(gamma_on_names, GAMMA_ON_COUNT, i); }
+
+static const char *value_kv(const struct work *w, int i) { return i < KV_COUNT ? kv_infos[i].name : NULL; }
 
 static const char *value_tune(const struct work *w, int i)
 {
@@ -102,7 +105,7 @@ static const struct vocabulary {
     {"work", value_work},         {"op", value_op},       {"tune", value_tune},         {"method", value_method},
     {"format", value_format},     {"zero_point", value_zero_point}, {"act", value_act},       {"gamma", value_gamma},
     {"gamma_on", value_gamma_on}, {"kernel", value_kernel},         {"acts", value_acts},     {"cache", value_cache},
-    {"shape", value_shape},
+    {"shape", value_shape},       {"head", value_format},           {"kv", value_kv},
 };
 
 /* Walks from the first word every time: the tables have tens of rows, and a row past the end must never be looked at. */

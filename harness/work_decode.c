@@ -11,20 +11,22 @@ static double once(struct job *j)
         session_step(j);
         session_note_latency(j, now_seconds() - start);
     }
-    return j->generate;
+    return (double)j->generate * j->batch;
 }
 
+/* Of one token: a step reads the weights once for the whole batch, and each sequence all of its own cache. */
 static void amounts(struct job *j, double *ops, double *bytes)
 {
-    *ops = infer_ops(j->session);
-    *bytes = (double)infer_weight_bytes(j->session);
+    double seen = j->depth + j->prompt + 0.5 * (j->generate + 1);
+    *ops = infer_ops(j->session) + infer_attention_ops(j->session, 1, (int)seen - 1) / j->batch;
+    *bytes = (double)infer_weight_bytes(j->session) / j->batch + (double)infer_kv_bytes_per_token(j->session) * seen;
 }
 
 const struct work work_decode = {
     .name = "decode",
     .unit = "token",
     .title = "cached generation, a token at a time, with first-token time and token latencies (argmax; no text is made)",
-    .axes = MODEL_AXES " prompt generate",
+    .axes = MODEL_AXES " batch depth prompt generate",
     .resolve = session_resolve,
     .open = session_open_decode,
     .check = session_check,

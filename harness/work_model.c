@@ -31,11 +31,11 @@ static enum status find_word(const char *const *words, int count, const char *ax
 
 enum status model_qspec(const struct bench_case *c, struct qspec *spec, struct err *e)
 {
-    const struct format_info *f = format_find(case_text(c, "format"));
+    const struct format_info *f = format_find(case_text(c, "format")), *head = format_find(case_text(c, "head"));
     int gamma = 0, on = 0;
-    if (!f)
-        return fail(e, ST_EUSAGE, "format '%s' is unknown; `qbench list formats` shows them", case_text(c, "format"));
-    *spec = (struct qspec){.format = (enum format)(f - formats)};
+    if (!f || !head)
+        return fail(e, ST_EUSAGE, "format '%s' is unknown; `qbench list formats` shows them", case_text(c, f ? "head" : "format"));
+    *spec = (struct qspec){.format = (enum format)(f - formats), .head = (enum format)(head - formats)};
     if (f->qmax == 0)
         return ST_OK;
     spec->method = quantizer_find(case_text(c, "method"));
@@ -253,10 +253,14 @@ enum status model_open(struct model_job *j, const struct bench_case *c, struct e
     if (st == ST_OK)
         st = quantize(&j->q, j->used->weights, &spec, calibrate ? &calib : NULL, j->par, e);
     tokens_free(&calib);
+    const struct kv_info *kv = kv_find(case_text(c, "kv"));
     j->kernel = kernel_find(case_text(c, "kernel"));
+    j->kv = kv ? (enum kv)(kv - kv_infos) : KV_F32;
     j->load_seconds = now_seconds() - start;
     if (st == ST_OK && !j->kernel)
         st = fail(e, ST_EUSAGE, "kernel '%s' is unknown; `qbench list kernels` shows them", case_text(c, "kernel"));
+    if (st == ST_OK && !kv)
+        st = fail(e, ST_EUSAGE, "kv '%s' is unknown; take f32, bf16, int8 or int4", case_text(c, "kv"));
     return st;
 }
 

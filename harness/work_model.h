@@ -8,7 +8,7 @@
 #include "work.h"
 #include "zoo.h"
 
-#define MODEL_AXES "model tune tune_tokens method format group zero_point act gamma gamma_on calib_tokens kernel isa seed threads"
+#define MODEL_AXES "model tune tune_tokens method format group zero_point act gamma gamma_on calib_tokens head kv kernel isa seed threads"
 
 /* A case's model, ready to run. */
 struct model_job {
@@ -17,6 +17,7 @@ struct model_job {
     const struct checkpoint *used; /* the one that was quantized */
     struct qmodel q;
     const struct kernel *kernel;
+    enum kv kv;
     double load_seconds;           /* reading, quantizing */
 };
 

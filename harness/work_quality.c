@@ -70,7 +70,7 @@ static enum status open_job(struct job **out, const struct bench_case *c, struct
         return fail(e, ST_ENOMEM, "no memory for a case");
     j->seed = (uint64_t)case_int(c, "seed");
     enum status st = model_open(&j->model, c, e);
-    j->against_base = !case_is(c, "format", "f32") || j->model.used != &j->model.base;
+    j->against_base = !case_is(c, "format", "f32") || !case_is(c, "head", "f32") || !case_is(c, "kv", "f32") || j->model.used != &j->model.base;
     struct qspec f32 = {.format = FORMAT_F32};
     if (st == ST_OK)
         st = quantize(&j->reference, j->model.base.weights, &f32, NULL, j->model.par, e);
@@ -89,9 +89,11 @@ static enum status evaluate(struct job *j, struct err *e)
     const struct model_config *c = &j->model.base.weights->config;
     int window = c->context, batch = eval_batch(c, window);
     struct infer *model = NULL, *reference = NULL;
-    enum status st = infer_open(&model, &j->model.q, j->model.kernel, batch, window, batch * window, j->model.par, e);
+    struct infer_shape shape = {.batch = batch, .max_tokens = window, .max_chunk = batch * window, .kv = j->model.kv}, f32 = shape;
+    f32.kv = KV_F32;
+    enum status st = infer_open(&model, &j->model.q, j->model.kernel, &shape, j->model.par, e);
     if (st == ST_OK && j->against_base)
-        st = infer_open(&reference, &j->reference, NULL, batch, window, batch * window, j->model.par, e);
+        st = infer_open(&reference, &j->reference, NULL, &f32, j->model.par, e);
     if (st == ST_OK)
         st = eval_quality(&j->quality, model, reference, &j->tokens, j->model.base.tokenizer, window, batch, c->vocab, j->model.par, e);
     infer_close(model);

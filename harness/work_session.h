@@ -1,4 +1,4 @@
-/* work_session.h — what prefill and decode share: a session with a seeded prompt, its check, its latencies. */
+/* work_session.h — what prefill and decode share: a session with seeded prompts, its check, its latencies, its phases. */
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #ifndef QBENCH_WORK_SESSION_H
 #define QBENCH_WORK_SESSION_H
@@ -8,10 +8,11 @@
 struct job {
     struct model_job model;
     struct infer *session;
-    int32_t *ids;            /* (prompt) seeded random tokens: speed does not depend on which */
-    float *logits, *kept;    /* (vocab): now, and those that the check saw */
+    int32_t *ids;            /* (batch, prompt) seeded random tokens: speed does not depend on which */
+    float *logits, *kept;    /* (batch, vocab): now, and those that the check saw */
+    int batch, depth;        /* depth: tokens in the cache before the prompt, never forgotten */
     int prompt, generate;    /* generate = 0: prefill */
-    int32_t next, first;     /* token to feed; the one that the prompt led to */
+    int32_t *next, *first;   /* (batch): tokens to feed; those that the prompts led to */
     double open_seconds;
     double peak_bytes;       /* that loading and the first prefill added to the process */
     float *latencies;        /* ring of the latest steps */
@@ -26,7 +27,7 @@ enum status session_results(struct job *j, struct emitter *m, struct err *e);
 void session_close(struct job *j);
 void session_begin(struct job *j); /* forgets the latencies of warming up */
 
-void session_prefill(struct job *j);
+void session_prefill(struct job *j); /* behind the depth */
 void session_rewind(struct job *j); /* to the end of the prompt, whose cache is kept */
 void session_step(struct job *j);
 void session_note_latency(struct job *j, double seconds);

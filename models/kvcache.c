@@ -63,21 +63,12 @@ static uint16_t *scales_of(const struct kvcache *c, uint8_t *block) { return (ui
 
 /* ---- writing */
 
-static uint16_t bf16_from_float(float x)
-{
-    uint32_t u;
-    memcpy(&u, &x, 4);
-    if ((u & 0x7fffffffu) > 0x7f800000u)
-        return (uint16_t)(u >> 16 | 0x40u); /* a NaN stays one */
-    return (uint16_t)((u + 0x7fffu + (u >> 16 & 1u)) >> 16);
-}
-
 static uint16_t quantize_head(const struct kvcache *c, const float *x, int8_t *codes)
 {
-    int qmax = kv_infos[c->kv].qmax;
-    float most = c->vec->max_abs(x, c->head_dim);
-    uint16_t half = fp16_from_float(isfinite(most) ? most / (float)qmax : NAN);
-    encode_group(codes, x, c->head_dim, fp16_to_float(half), qmax); /* codes 0 for a scale of 0 or NaN */
+    float most = c->vec->max_abs(x, c->head_dim), qmax = (float)kv_infos[c->kv].qmax;
+    uint16_t half = fp16_from_float(isfinite(most) ? most / qmax : NAN);
+    struct grid grid = {fp16_to_float(half), 0};
+    encode_group(codes, x, c->head_dim, grid, c->kv == KV_INT8 ? FORMAT_INT8 : FORMAT_INT4, false); /* codes 0 for a scale of 0 or NaN */
     return half;
 }
 

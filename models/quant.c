@@ -172,7 +172,8 @@ static enum status calibrate_act_gamma(struct qmodel *q, const struct tokens *ca
         window = (int)calib->count;
     int batch = (int)(calib->count / (size_t)window);
     struct act_gamma a = {q, NULL, ST_OK, e};
-    enum status st = infer_open(&a.session, q, NULL, batch, window, batch * window, p, e);
+    struct infer_shape shape = {.batch = batch, .max_tokens = window, .max_chunk = batch * window};
+    enum status st = infer_open(&a.session, q, NULL, &shape, p, e);
     float *logits = mem_alloc((size_t)batch * (size_t)q->weights->config.vocab, sizeof *logits);
     if (st == ST_OK && !logits)
         st = fail(e, ST_ENOMEM, "no memory for the logits of %d calibration windows", batch);
@@ -207,6 +208,19 @@ static enum status quantize_linear(struct qmodel *q, int layer, enum lin lin, st
     return st;
 }
 
+static enum status quantize_head(struct qmodel *q, struct par *p, struct err *e)
+{
+    const struct weights *w = q->weights;
+    if (formats[q->spec.head].qmax == 0) {
+        q->head = (struct qlinear){.rows = w->config.vocab, .cols = w->config.dim, .format = q->spec.head, .dense = w->head, .act_gain = 1};
+        return ST_OK;
+    }
+    enum status st = qlinear_alloc(&q->head, q->spec.head, w->config.vocab, w->config.dim, 0, e);
+    if (st == ST_OK)
+        quantizer_find("rtn")->encode(&q->head, w->head, p);
+    return st;
+}
+
 enum status quantize(struct qmodel *q, const struct weights *w, const struct qspec *spec, const struct tokens *calib,
                      struct par *p, struct err *e)
 {
@@ -223,6 +237,8 @@ enum status quantize(struct qmodel *q, const struct weights *w, const struct qsp
         q->gamma[i] = (struct gamma_stat){.mean = 1, .min = 1, .max = 1};
         st = quantize_linear(q, (int)(i / LIN_COUNT), (enum lin)(i % LIN_COUNT), p, e);
     }
+    if (st == ST_OK)
+        st = quantize_head(q, p, e);
     if (st == ST_OK && spec->gamma != GAMMA_OFF && spec->gamma_on == GAMMA_ON_ACT)
         st = calibrate_act_gamma(q, calib, p, e);
     if (st != ST_OK)
@@ -235,6 +251,7 @@ void qmodel_free(struct qmodel *q)
     if (q->linear)
         for (size_t i = 0; i < (size_t)q->weights->config.layers * LIN_COUNT; i++)
             qlinear_free(&q->linear[i]);
+    qlinear_free(&q->head);
     mem_free(q->linear);
     mem_free(q->gamma);
     q->linear = NULL;
@@ -249,8 +266,11 @@ static size_t header_entry(const char *name, const char *suffix, int rank, size_
     return (size_t)(n + shape);
 }
 
+/* What stands in the file in place of this float tensor; NULL: the tensor itself. */
 static const struct qlinear *quantized_tensor(const struct qmodel *q, const float *data)
 {
+    if (data == q->weights->head)
+        return q->head.format == FORMAT_F32 ? NULL : &q->head;
     for (size_t i = 0; i < (size_t)q->weights->config.layers * LIN_COUNT; i++)
         if (data == q->weights->layer[i / LIN_COUNT].linear[i % LIN_COUNT])
             return q->linear[i].format == FORMAT_F32 ? NULL : &q->linear[i];

@@ -14,7 +14,8 @@
 /*
  * A method is one file (ptq_<name>.c or qat_<name>.c) and one line in quantizers.def. PTQ methods encode given weights;
  * QAT methods also say how to train first: their fake quantization must be the very grid that encode uses afterwards.
- * What is quantized: the seven linear layers of every block. Embedding, norms and head stay float.
+ * What is quantized: the seven linear layers of every block, and the head where qspec.head says so. A tied head is the
+ * embedding too: its rows are then looked up in the quantized table, and the float one is gone. Norms stay float.
  */
 enum family { FAMILY_PTQ, FAMILY_QAT };
 extern const char *const family_names[];
@@ -29,6 +30,7 @@ struct qspec {
     enum gamma_on gamma_on;
     bool zero_point;  /* asymmetric: every scale has a shift, and all codes are used */
     bool weight_only; /* integer weights multiply bf16 activations, not int8 ones */
+    enum format head; /* FORMAT_F32 = as it is; an integer format: round to nearest, a scale per channel, whatever the method */
 };
 
 struct quantizer {
@@ -76,6 +78,7 @@ struct qmodel {
     const struct weights *weights;
     struct qspec spec;
     struct qlinear *linear;   /* (layers, LIN_COUNT) owned */
+    struct qlinear head;      /* (vocab, dim); codes and scales owned */
     struct gamma_stat *gamma; /* (layers, LIN_COUNT) owned; what γ was where */
 };
 

@@ -101,7 +101,7 @@ size_t ref_rounding_count(const struct model_config *c, int tokens)
 
 static void round_rows(struct ref_rounding *r, double *x, int n, int cols)
 {
-    if (!r)
+    if (!r || !r->delta)
         return;
     double *delta = r->delta + r->at;
     r->at += (size_t)n * (size_t)cols;
@@ -118,6 +118,14 @@ static void round_rows(struct ref_rounding *r, double *x, int n, int cols)
         x[i] += delta[i];
     free(row);
     free(codes);
+}
+
+/* kv (n, ld): keys and values of `heads` heads in all */
+static void round_kv(const struct ref_rounding *r, double *kv, int n, int heads, int head_dim, int ld)
+{
+    for (int i = 0; r && r->kv && i < n; i++)
+        for (int h = 0; h < heads; h++)
+            r->kv(kv + i * ld + h * head_dim, head_dim);
 }
 
 static void add(double *x, const double *y, int n)
@@ -147,6 +155,7 @@ static void layer(const struct weights *shape, const double *params, int l, int 
         ref_linear(norm + i * dim, linear[LIN_V], 1, kv, dim, qkv + i * ld + q + kv);
     }
     ref_rope(qkv, c->rope_base, n, seq, c->heads + c->kv_heads, c->head_dim, ld);
+    round_kv(r, qkv + q, n, 2 * c->kv_heads, c->head_dim, ld);
     for (int i = 0; i < n; i += seq)
         ref_attention(qkv + i * ld, seq, c->heads, c->kv_heads, c->head_dim, part + i * q);
     round_rows(r, part, n, q);

@@ -19,13 +19,14 @@ double ref_loss(const double *x, const double *head, const int32_t *targets, int
  * The straight-through gradient is then the true gradient of those later passes, which differences can check.
  */
 struct ref_rounding {
-    double *delta; /* owned by the caller: ref_rounding_count doubles */
+    double *delta; /* owned by the caller: ref_rounding_count doubles; NULL: activations stay as they are */
     bool record;
     size_t at;
+    void (*kv)(double *x, int n); /* what a cache makes of one head's key (rotated) or value, in place; NULL: nothing */
 };
 size_t ref_rounding_count(const struct model_config *c, int tokens);
 
-/* Mean NLL. params: laid out as shape->data is. rounding: NULL = float activations. */
+/* Mean NLL. params: laid out as shape->data is. rounding: NULL = everything in float. */
 double ref_decoder(const struct weights *shape, const double *params, const int32_t *inputs, const int32_t *targets, int batch,
                    int seq, struct ref_rounding *rounding);
 

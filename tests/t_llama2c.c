@@ -218,7 +218,7 @@ static void stories_open(struct stories *s)
     struct qspec f32 = {.format = FORMAT_F32};
     const char *model = data("stories260K.bin"), *tokens = data("tok512.bin");
     if (par_open(&s->par, 2, &e) != ST_OK || llama2c_read(&s->w, model, &e) != ST_OK || tokenizer_open(&s->t, tokens, &e) != ST_OK ||
-        quantize(&s->q, s->w, &f32, NULL, s->par, &e) != ST_OK || infer_open(&s->session, &s->q, NULL, 1, CONTEXT, CONTEXT, s->par, &e) != ST_OK)
+        quantize(&s->q, s->w, &f32, NULL, s->par, &e) != ST_OK || infer_open(&s->session, &s->q, NULL, &(struct infer_shape){1, CONTEXT, CONTEXT, KV_F32}, s->par, &e) != ST_OK)
         fail_msg("%s", e.text);
     s->logits = mem_alloc((size_t)CONTEXT * (size_t)s->w->config.vocab, sizeof *s->logits);
     assert_non_null(s->logits);
