@@ -42,27 +42,107 @@ YMM_INLINE void avxvnni_unpack(const uint8_t *step, uint8_t *codes, int quads, i
             _mm256_store_si256((__m256i *)(codes + YMM_QUAD * quad + 32 * half), read(step, half, quad));
 }
 
-/* Up to 2 x 4 sums, against the instruction's latency. */
-YMM_INLINE void avxvnni_stream(const uint8_t *step, int steps, const int8_t *x, __m256i acc[2], int quads, int lines, ymm_read *read)
+/*
+ * For one token, where nothing pays for unpacking but the products themselves, codes are masked and not shifted: bits at position p
+ * of their byte are codes times 2^p, and have a sum of their own, divided once a group. Such sums are also what covers the
+ * instruction's latency. A reader gives the bits of a quad and which sum they go to; sum i holds 2^(gap i - left) times what is due.
+ * int3 has two layers of bits, and its upper ones are 4 times what their byte says; sums cannot overflow: 192 * 127 * 65536 < 2^31.
+ */
+typedef __m256i avxvnni_read(const uint8_t *step, int half, int layer, int quad, int *sum);
+enum {
+    AVXVNNI_SUMS = 5,
+    AVXVNNI_INT8_LAYERS = 1, AVXVNNI_INT8_SUMS = 2, AVXVNNI_INT8_GAP = 0, AVXVNNI_INT8_LEFT = 0,
+    AVXVNNI_INT4_LAYERS = 1, AVXVNNI_INT4_SUMS = 2, AVXVNNI_INT4_GAP = 4, AVXVNNI_INT4_LEFT = 0,
+    AVXVNNI_INT3_LAYERS = 2, AVXVNNI_INT3_SUMS = 5, AVXVNNI_INT3_GAP = 1, AVXVNNI_INT3_LEFT = 2,
+    AVXVNNI_INT2_LAYERS = 1, AVXVNNI_INT2_SUMS = 4, AVXVNNI_INT2_GAP = 2, AVXVNNI_INT2_LEFT = 0,
+    AVXVNNI_TERN_LAYERS = 1, AVXVNNI_TERN_SUMS = 4, AVXVNNI_TERN_GAP = 2, AVXVNNI_TERN_LEFT = 0,
+    AVXVNNI_BIN_LAYERS = 1, AVXVNNI_BIN_SUMS = 4, AVXVNNI_BIN_GAP = 1, AVXVNNI_BIN_LEFT = 1,
+    AVXVNNI_POT4_LAYERS = 1, AVXVNNI_POT4_SUMS = 2, AVXVNNI_POT4_GAP = 0, AVXVNNI_POT4_LEFT = 0,
+};
+
+YMM_INLINE __m256i avxvnni_int8(const uint8_t *step, int half, int layer, int quad, int *sum)
 {
-    enum { CHAINS = 4 };
-    __m256i sum[2][CHAINS];
+    *sum = quad;
+    return ymm_int8(step, half, quad);
+}
+
+YMM_INLINE __m256i avxvnni_pot4(const uint8_t *step, int half, int layer, int quad, int *sum)
+{
+    *sum = quad;
+    return ymm_pot4(step, half, quad);
+}
+
+YMM_INLINE __m256i avxvnni_int4(const uint8_t *step, int half, int layer, int quad, int *sum)
+{
+    *sum = quad;
+    return ymm_bits(ymm_load(step + 32 * half), 15 << 4 * quad);
+}
+
+YMM_INLINE __m256i avxvnni_int2(const uint8_t *step, int half, int layer, int quad, int *sum)
+{
+    *sum = quad;
+    return ymm_bits(ymm_load(step + 32 * half), 3 << 2 * quad);
+}
+
+YMM_INLINE __m256i avxvnni_tern(const uint8_t *step, int half, int layer, int quad, int *sum)
+{
+    return avxvnni_int2(step, half, layer, quad, sum);
+}
+
+/* Nibble by nibble: eight sums for each half would not fit the registers. */
+YMM_INLINE __m256i avxvnni_nibble(const uint8_t *at, int upper, int mask)
+{
+    __m256i both = ymm_load(at);
+    return ymm_bits(upper ? _mm256_srli_epi16(both, 4) : both, mask);
+}
+
+YMM_INLINE __m256i avxvnni_bin(const uint8_t *step, int half, int layer, int quad, int *sum)
+{
+    *sum = quad % 4;
+    return avxvnni_nibble(step + 32 * half, quad / 4, 1 << quad % 4);
+}
+
+YMM_INLINE __m256i avxvnni_int3(const uint8_t *step, int half, int layer, int quad, int *sum)
+{
+    if (layer)
+        return avxvnni_bin(step + 2 * YMM_QUAD, half, 0, quad, sum);
+    *sum = 2 + quad % 2 * 2;
+    return avxvnni_nibble(step + quad / 4 * YMM_QUAD + 32 * half, quad / 2 % 2, 3 << quad % 2 * 2);
+}
+
+/* A sum times 2^-right, which is whole. */
+YMM_INLINE __m256i avxvnni_due(__m256i sum, int right)
+{
+    return right < 0 ? _mm256_slli_epi32(sum, -right) : _mm256_srai_epi32(sum, right);
+}
+
+YMM_INLINE void avxvnni_stream(const uint8_t *step, int steps, const int8_t *x, __m256i acc[2], int quads, int lines, int layers,
+                               int sums, int gap, int left, avxvnni_read *read)
+{
+    __m256i sum[2][AVXVNNI_SUMS];
     PANEL_UNROLL
-    for (int chain = 0; chain < CHAINS; chain++)
-        sum[0][chain] = sum[1][chain] = _mm256_setzero_si256();
+    for (int i = 0; i < sums; i++)
+        sum[0][i] = sum[1][i] = _mm256_setzero_si256();
     for (; steps > 0; steps--, step += 64 * lines, x += quads * PANEL_QUAD) {
         ymm_prefetch(step, lines);
         PANEL_UNROLL
         for (int quad = 0; quad < quads; quad++) {
             const __m256i xq = ymm_x(x + PANEL_QUAD * quad);
-            avxvnni_add(&sum[0][quad % CHAINS], read(step, 0, quad), xq);
-            avxvnni_add(&sum[1][quad % CHAINS], read(step, 1, quad), xq);
+            PANEL_UNROLL
+            for (int layer = 0; layer < layers; layer++)
+                PANEL_UNROLL
+                for (int half = 0; half < 2; half++) {
+                    int i;
+                    __m256i bits = read(step, half, layer, quad, &i);
+                    avxvnni_add(&sum[half][i], bits, xq);
+                }
         }
     }
     PANEL_UNROLL
-    for (int chain = 0; chain < min_int(quads, CHAINS); chain++)
-        for (int half = 0; half < 2; half++)
-            acc[half] = _mm256_add_epi32(acc[half], sum[half][chain]);
+    for (int half = 0; half < 2; half++)
+        PANEL_UNROLL
+        for (int i = 0; i < sums; i++)
+            acc[half] = _mm256_add_epi32(acc[half], avxvnni_due(sum[half][i], gap * i - left));
 }
 
 #define AVXVNNI_TILE(name, is_small, CODE, T)                                                                         \
@@ -82,7 +162,8 @@ YMM_INLINE void avxvnni_stream(const uint8_t *step, int steps, const int8_t *x, 
     }                                                                                                                 \
     YMM_INLINE void stream(const uint8_t *step, int steps, const int8_t *x, __m256i acc[2])                           \
     {                                                                                                                 \
-        avxvnni_stream(step, steps, x, acc, YMM_##CODE##_QUADS, YMM_##CODE##_LINES, ymm_##code);                      \
+        avxvnni_stream(step, steps, x, acc, YMM_##CODE##_QUADS, YMM_##CODE##_LINES, AVXVNNI_##CODE##_LAYERS, AVXVNNI_##CODE##_SUMS,           \
+                       AVXVNNI_##CODE##_GAP, AVXVNNI_##CODE##_LEFT, avxvnni_##code);                                  \
     }                                                                                                                 \
     AVXVNNI_TILES(small, true, CODE)                                                                                  \
     AVXVNNI_TILES(large, false, CODE)                                                                                 \
