@@ -16,13 +16,27 @@ static const uint64_t bootstrap_seed = 1;
 static const char *const model_axes[] = {"model", "tune", "tune_tokens", "method", "format", "group", "zero_point", "act", "gamma", "gamma_on", "seed"};
 enum { MODEL_AXES_COUNT = sizeof model_axes / sizeof *model_axes };
 
+/* What a case that does not read them has at its default: quality knows no batch, and its row is that of a single sequence. */
+static const char *const session_axes[] = {"head", "kv", "batch", "depth"};
+enum { SESSION_AXES_COUNT = sizeof session_axes / sizeof *session_axes };
+
 static bool same_axis(const struct book *b, size_t x, size_t y, const char *axis)
 {
     return book_int(b, x, axis) == book_int(b, y, axis) && book_is(b, x, axis, book_text(b, y, axis));
 }
 
+static bool same_or_default(const struct book *b, size_t x, size_t y, const char *axis)
+{
+    const char *fallback = axes[axis_index(axis)].fallback, *tx = book_text(b, x, axis), *ty = book_text(b, y, axis);
+    long long least = strtoll(fallback, NULL, 10), nx = book_int(b, x, axis), ny = book_int(b, y, axis);
+    return (nx ? nx : least) == (ny ? ny : least) && !strcmp(*tx ? tx : fallback, *ty ? ty : fallback);
+}
+
 static bool same_model(const struct book *b, size_t x, size_t y)
 {
+    for (int i = 0; i < SESSION_AXES_COUNT; i++)
+        if (!same_or_default(b, x, y, session_axes[i]))
+            return false;
     for (int i = 0; i < MODEL_AXES_COUNT; i++)
         if (!same_axis(b, x, y, model_axes[i]))
             return false;
@@ -248,6 +262,9 @@ static void axis_columns(struct walk *w, const struct models *m, const struct en
         axis_column(w, "seed", "seed", b, row);
     axis_column(w, "gamma", "γ", b, row);
     axis_column(w, "gamma_on", "γ on", b, row);
+    for (int i = 0; i < SESSION_AXES_COUNT; i++)
+        if (book_varies(b, session_axes[i]))
+            axis_column(w, session_axes[i], session_axes[i], b, row);
 }
 
 static void quality_columns(struct walk *w, const struct models *m, const struct entry *x)
