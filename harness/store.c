@@ -13,7 +13,7 @@
 
 extern const char schema_sql[]; /* schema.S */
 
-enum { APPLICATION_ID = 0x71626e63, SCHEMA_VERSION = 2, BUSY_MILLISECONDS = 10000 };
+enum { APPLICATION_ID = 0x71626e63, SCHEMA_VERSION = 1, BUSY_MILLISECONDS = 10000 };
 
 struct store {
     sqlite3 *db;

@@ -279,10 +279,10 @@ static void foreign_and_broken_files(void **state)
     run_sqlite("SELECT x FROM other"); /* and it was left as it was */
     remove_db();
     store_close(opened(STORE_WRITE));
-    run_sqlite("PRAGMA user_version = 3");
-    refused(STORE_WRITE, ST_EFORMAT, "schema version 3, this qbench reads 2; use the newer qbench");
+    run_sqlite("PRAGMA user_version = 2");
+    refused(STORE_WRITE, ST_EFORMAT, "schema version 2, this qbench reads 1; use the newer qbench");
     run_sqlite("PRAGMA user_version = 0");
-    refused(STORE_READ, ST_EFORMAT, "schema version 0, this qbench reads 2; keep it with the older qbench");
+    refused(STORE_READ, ST_EFORMAT, "schema version 0, this qbench reads 1; keep it with the older qbench");
     remove_db();
     write_garbage(0, 5000);
     refused(STORE_WRITE, ST_EFORMAT, "is not a qbench database");
