@@ -157,11 +157,11 @@ enum status model_resolve(struct bench_case *c, struct err *e)
 
 /* ---- preparing and opening ---- */
 
-static enum status open_base(const struct bench_case *c, struct checkpoint *base, struct err *e)
+static enum status open_base(const struct bench_case *c, struct checkpoint *base, struct par *p, struct err *e)
 {
     const char *model = case_text(c, "model"), *hash = strchr(model, '@');
     if (model_is_random(c))
-        return checkpoint_random(base, model + 7, (uint64_t)case_int(c, "seed"), e);
+        return checkpoint_random(base, model + 7, (uint64_t)case_int(c, "seed"), p, e);
     enum status st = checkpoint_load(base, c->settings.model_path, e);
     if (st == ST_OK && hash && strcmp(base->hash, hash + 1)) {
         st = fail(e, ST_EFORMAT, "%s is model %s, not %s; it was replaced since this case was named", base->path, base->hash, hash + 1);
@@ -210,7 +210,7 @@ enum status model_prepare(struct bench_case *c, struct zoo *z, struct checkpoint
     if (is_preset(case_text(c, "model")))
         st = prepare_preset(c, z, base, e);
     else if (z->train)
-        st = open_base(c, base, e);
+        st = open_base(c, base, z->par, e);
     if (st == ST_OK && z->train && needs_tuning(c))
         st = prepare_tuned(c, z, base, tuned, e);
     if (st == ST_OK)
@@ -239,7 +239,7 @@ enum status model_open(struct model_job *j, const struct bench_case *c, struct e
     *j = (struct model_job){0};
     enum status st = par_open(&j->par, (int)case_int(c, "threads"), e);
     if (st == ST_OK)
-        st = open_base(c, &j->base, e);
+        st = open_base(c, &j->base, j->par, e);
     j->used = &j->base;
     if (st == ST_OK && needs_tuning(c)) {
         st = checkpoint_load(&j->tuned, c->settings.tuned_path, e);

@@ -339,7 +339,7 @@ enum status checkpoint_load(struct checkpoint *c, const char *path, struct err *
     return ST_OK;
 }
 
-enum status checkpoint_random(struct checkpoint *c, const char *preset, uint64_t seed, struct err *e)
+enum status checkpoint_random(struct checkpoint *c, const char *preset, uint64_t seed, struct par *p, struct err *e)
 {
     struct model_config config;
     char identity[64];
@@ -353,7 +353,7 @@ enum status checkpoint_random(struct checkpoint *c, const char *preset, uint64_t
         checkpoint_close(c);
         return fail(e, ST_ENOMEM, "no memory for a model");
     }
-    weights_random(c->weights, seed);
+    weights_random(c->weights, seed, p);
     int n = snprintf(identity, sizeof identity, "random preset=%s seed=%" PRIu64, preset, seed);
     format_hash(c->hash, XXH64(identity, (size_t)n, 0));
     return ST_OK;

@@ -32,8 +32,9 @@ enum status checkpoint_save(struct checkpoint *c, const char *path, struct err *
 /* A failure leaves *c empty. ST_ENOENT: no such file. ST_EFORMAT names file, tensor, reason and what to do. */
 enum status checkpoint_load(struct checkpoint *c, const char *path, struct err *e);
 
-/* Random weights of a preset, kind "random": for speed work only. hash covers the preset and seed ("random" models have no file). */
-enum status checkpoint_random(struct checkpoint *c, const char *preset, uint64_t seed, struct err *e);
+/* Random weights of a preset, kind "random", drawn by p's threads (NULL: by this one): for speed work only. hash covers the preset and seed
+ * ("random" models have no file). */
+enum status checkpoint_random(struct checkpoint *c, const char *preset, uint64_t seed, struct par *p, struct err *e);
 
 /*
  * The cache: dir/<preset>-<hash>.safetensors. A recipe is a one-line canonical text of everything that determines a model;

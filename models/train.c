@@ -310,7 +310,7 @@ static void start_weights(struct train *t)
     if (t->spec.base)
         memcpy(t->weights->data, t->spec.base->weights->data, t->weights->count * sizeof(float));
     else
-        weights_random(t->weights, t->spec.seed);
+        weights_random(t->weights, t->spec.seed, NULL);
 }
 
 static enum status open_spec(struct train *t, const struct train_spec *s, struct par *p, struct err *e)

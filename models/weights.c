@@ -259,18 +259,47 @@ static bool is_residual(const struct weights *w, const float *data)
     return false;
 }
 
-void weights_random(struct weights *w, uint64_t seed)
+/* Weights are drawn in pieces, each from a seed of its own, so that threads can draw them in any order. */
+enum { PIECE = 1 << 18 };
+
+struct drawing {
+    struct weights *w;
+    uint64_t seed;
+};
+
+static void draw_piece(struct weights *w, const struct tensor *t, size_t from, uint64_t seed)
 {
+    size_t left = (size_t)t->rows * (size_t)t->cols - from, n = left < PIECE ? left : PIECE;
+    float residual = 0.02f / sqrtf(2.0f * (float)w->config.layers);
     struct rng r;
     rng_seed(&r, seed);
-    float residual = 0.02f / sqrtf(2.0f * (float)w->config.layers);
-    for (int i = 0; i < weights_tensors(&w->config); i++) {
-        struct tensor t = weights_tensor(w, i);
-        size_t n = (size_t)t.rows * (size_t)t.cols;
-        if (t.decays)
-            fill_normal(t.data, n, is_residual(w, t.data) ? residual : 0.02f, &r);
-        else
-            for (size_t k = 0; k < n; k++)
-                t.data[k] = 1;
+    if (t->decays)
+        fill_normal(t->data + from, n, is_residual(w, t->data) ? residual : 0.02f, &r);
+    for (size_t k = 0; !t->decays && k < n; k++)
+        t->data[from + k] = 1;
+}
+
+static void draw_pieces(void *ctx, int thread, int threads)
+{
+    const struct drawing *d = ctx;
+    struct rng seeds;
+    size_t piece = 0;
+    rng_seed(&seeds, d->seed);
+    for (int i = 0; i < weights_tensors(&d->w->config); i++) {
+        struct tensor t = weights_tensor(d->w, i);
+        for (size_t from = 0; from < (size_t)t.rows * (size_t)t.cols; from += PIECE) {
+            uint64_t seed = rng_u64(&seeds);
+            if (piece++ % (size_t)threads == (size_t)thread)
+                draw_piece(d->w, &t, from, seed);
+        }
     }
+}
+
+void weights_random(struct weights *w, uint64_t seed, struct par *p)
+{
+    struct drawing d = {w, seed};
+    if (p)
+        par_run(p, draw_pieces, &d);
+    else
+        draw_pieces(&d, 0, 1);
 }

@@ -4,6 +4,7 @@
 #define QBENCH_WEIGHTS_H
 
 #include "base.h"
+#include "par.h"
 
 struct model_config {
     char preset[16]; /* "1m", or "" for a model that is none of them */
@@ -47,8 +48,9 @@ size_t config_parameters(const struct model_config *c);
 struct weights *weights_alloc(const struct model_config *c, struct err *e);
 void weights_free(struct weights *w);
 
-/* GPT-2's initialization: normal 0.02, o and down scaled by 1/sqrt(2 layers), norms 1. Same seed, same weights. */
-void weights_random(struct weights *w, uint64_t seed);
+/* GPT-2's initialization: normal 0.02, o and down scaled by 1/sqrt(2 layers), norms 1. Same seed, same weights, on any number of
+ * threads; p may be NULL: this thread alone. */
+void weights_random(struct weights *w, uint64_t seed, struct par *p);
 
 /* The directory: every tensor once, in file order, under its Hugging Face LLaMA name ("model.layers.0.self_attn.q_proj.weight"). */
 struct tensor {

@@ -240,7 +240,7 @@ static void test_overfit(void **state)
     struct err e = {0};
     double loss = 0;
     rig_open(&r, &tiny, 2);
-    weights_random(r.weights, SEED);
+    weights_random(r.weights, SEED, NULL);
     check(adamw_open(&a, r.weights, 0.9, 0.95, 0.0, r.par, &e), &e);
     for (int i = 0; i < 300; i++) {
         memset(r.grads->data, 0, r.grads->count * sizeof(float));

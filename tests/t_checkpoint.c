@@ -71,7 +71,7 @@ static struct checkpoint make_model(uint64_t seed, const char *recipe)
 {
     struct checkpoint c = {.weights = weights_alloc(&tiny, NULL)};
     assert_non_null(c.weights);
-    weights_random(c.weights, seed);
+    weights_random(c.weights, seed, NULL);
     assert_int_equal(bpe_load(&c.tokenizer, "116 104\n257 101\n32 258\n97 110\n", NULL), ST_OK);
     c.provenance = json_pack("{s:s, s:i, s:s}", "kind", "trained", "tokens", 1000, "recipe", recipe);
     assert_non_null(c.provenance);
@@ -405,19 +405,19 @@ static void random_models(void **state)
 {
     struct checkpoint a, b;
     struct err e = {0};
-    assert_int_equal(checkpoint_random(&a, "1m", 1, &e), ST_OK);
-    assert_int_equal(checkpoint_random(&b, "1m", 2, &e), ST_OK);
+    assert_int_equal(checkpoint_random(&a, "1m", 1, NULL, &e), ST_OK);
+    assert_int_equal(checkpoint_random(&b, "1m", 2, NULL, &e), ST_OK);
     assert_string_not_equal(a.hash, b.hash);
     assert_string_equal(a.path, "");
     assert_null(a.tokenizer);
     assert_string_equal(json_string_value(json_object_get(a.provenance, "kind")), "random");
     checkpoint_close(&b);
-    assert_int_equal(checkpoint_random(&b, "1m", 1, &e), ST_OK);
+    assert_int_equal(checkpoint_random(&b, "1m", 1, NULL, &e), ST_OK);
     assert_string_equal(a.hash, b.hash);
     assert_memory_equal(a.weights->data, b.weights->data, a.weights->count * sizeof(float));
     checkpoint_close(&a);
     checkpoint_close(&b);
-    assert_int_equal(checkpoint_random(&a, "2m", 1, &e), ST_ENOENT);
+    assert_int_equal(checkpoint_random(&a, "2m", 1, NULL, &e), ST_ENOENT);
     checkpoint_close(&a);
 }
 

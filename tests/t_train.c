@@ -68,7 +68,7 @@ static void make_base(void)
                                    .vocab = 300, .context = 24, .tied = true, .rope_base = 10000, .norm_eps = 1e-5f};
     struct err e = {0};
     base.weights = must(weights_alloc(&c, &e));
-    weights_random(base.weights, SEED);
+    weights_random(base.weights, SEED, NULL);
     check(bpe_train(&base.tokenizer, corpus.text, 20000, c.vocab, &e), &e);
     snprintf(base.hash, sizeof base.hash, "fedcba9876543210");
 }

@@ -176,9 +176,7 @@ static void random_is_gpt2s(void **state)
     struct model_config c = preset("1m");
     struct weights *a = weights_alloc(&c, NULL), *b = weights_alloc(&c, NULL);
     assert_true(a && b);
-    weights_random(a, 7);
-    weights_random(b, 7);
-    assert_memory_equal(a->data, b->data, a->count * sizeof(float));
+    weights_random(a, 7, NULL);
     for (int i = 0; i < weights_tensors(&c); i++) {
         struct tensor t = weights_tensor(a, i);
         bool residual = strstr(t.name, "o_proj") || strstr(t.name, "down_proj");
@@ -188,8 +186,27 @@ static void random_is_gpt2s(void **state)
             for (int k = 0; k < t.rows; k++)
                 assert_true(t.data[k] == 1.0f);
     }
-    weights_random(b, 8);
+    weights_random(b, 8, NULL);
     assert_memory_not_equal(a->data, b->data, a->count * sizeof(float));
+    weights_free(a);
+    weights_free(b);
+}
+
+/* Tensors of several pieces among them. */
+static void threads_draw_the_same(void **state)
+{
+    struct model_config c = preset("3m");
+    struct weights *a = weights_alloc(&c, NULL), *b = weights_alloc(&c, NULL);
+    assert_true(a && b);
+    weights_random(a, 7, NULL);
+    for (int threads = 1; threads <= 3; threads++) {
+        struct par *p;
+        assert_int_equal(par_open(&p, threads, NULL), ST_OK);
+        memset(b->data, 0, b->count * sizeof(float));
+        weights_random(b, 7, p);
+        assert_memory_equal(a->data, b->data, a->count * sizeof(float));
+        par_close(p);
+    }
     weights_free(a);
     weights_free(b);
 }
@@ -200,6 +217,7 @@ int main(void)
         cmocka_unit_test(presets_have_their_sizes),      cmocka_unit_test(unknown_preset_lists_the_known),
         cmocka_unit_test(misfits_are_named),             cmocka_unit_test(directory_covers_the_arena),
         cmocka_unit_test(directory_names_what_it_points_to), cmocka_unit_test(random_is_gpt2s),
+        cmocka_unit_test(threads_draw_the_same),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

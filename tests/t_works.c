@@ -151,9 +151,37 @@ static void a_shape_is_its_n_and_k(void **state)
     }
 }
 
+/* Every cache and head, several sequences, behind a past and beyond the preset's context of 256: checked, and counted as it says. */
+static void sessions_of_every_kind(void **state)
+{
+    static const char *const kinds[] = {
+        "kv=f32 head=f32", "kv=bf16 head=int8", "kv=int8 head=int8 batch=3", "kv=int4 head=int4 batch=2 depth=300", "depth=65 batch=2",
+    };
+    static const double kv_bytes[] = {2048, 1024, 544, 288, 2048}; /* of 1m: 4 layers x 2 heads x 2 x (32 numbers and, of integers, a scale) */
+    for (int w = 0; w < 2; w++)
+        for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+            char key[256];
+            double ops, bytes;
+            snprintf(key, sizeof key, "work=%s model=random:1m format=%s threads=2 prompt=9 %s%s", w ? "prefill" : "decode", i % 2 ? "int4" : "f32",
+                     w ? "" : "generate=3 ", kinds[i]);
+            struct bench_case c = case_of(key);
+            struct job *j = open_checked(&c);
+            double batch = (double)case_int(&c, "batch"), depth = (double)case_int(&c, "depth");
+            assert_true(c.work->once(j) == batch * (w ? 9 : 3));
+            c.work->amounts(j, &ops, &bytes);
+            double cache = kv_bytes[i] * (w ? (depth + 9) / 9 : depth + 9 + 2), weights = (bytes - cache) * batch * (w ? 9 : 1);
+            /* a million parameters of a quarter byte at least (the head may be int4), and of four at most */
+            assert_true(weights > 0.25 * 1049728 && weights < 4.1 * 1049728);
+            assert_true(ops > 0 && isfinite(ops));
+            c.work->close(j);
+        }
+}
+
 static void nonsense_is_refused(void **state)
 {
     static const char *const keys[] = {
+        "work=decode model=random:1m kv=int5", "work=decode model=random:1m head=int9", "work=decode model=random:1m batch=0",
+        "work=decode model=random:1m batch=5000", "work=prefill model=random:1m prompt=1000000 batch=2", "work=decode model=random:1m depth=2000000",
         "work=gemm kernel=int8_scalar acts=later", "work=gemm kernel=int8_scalar cache=warm", "work=gemm kernel=int8_scalar n=999999999",
         "work=gemm kernel=int8_scalar shape=1b/down n=2048", "work=gemm kernel=int8_scalar shape=1b/sideways",
         "work=bandwidth op=move",                  "work=peak op=int9_magic",                 "work=peak",
@@ -214,6 +242,11 @@ static void too_much_memory_is_told_with_figures(void **state)
     struct bench_case c = case_of("work=gemm kernel=f32_scalar m=1 n=16777216 k=16777216 cache=hot threads=1");
     struct job *j = NULL;
     struct err e = {0};
+    assert_int_equal(c.work->open(&j, &c, &e), ST_ENOMEM);
+    assert_null(j);
+    assert_non_null(strstr(e.text, "MiB"));
+    e = (struct err){0};
+    c = case_of("work=decode model=random:1m depth=1000000 batch=1000 prompt=1 generate=1 threads=1");
     assert_int_equal(c.work->open(&j, &c, &e), ST_ENOMEM);
     assert_null(j);
     assert_non_null(strstr(e.text, "MiB"));
@@ -295,6 +328,7 @@ int main(void)
         cmocka_unit_test(cold_copies_are_checked_as_they_rotate),
         cmocka_unit_test(a_key_says_what_has_meaning),
         cmocka_unit_test(a_shape_is_its_n_and_k),
+        cmocka_unit_test(sessions_of_every_kind),
         cmocka_unit_test(nonsense_is_refused),
         cmocka_unit_test(what_cannot_run_here_is_skipped_with_its_reason),
         cmocka_unit_test(too_much_memory_is_told_with_figures),

@@ -14,7 +14,7 @@ struct weights *tiny_weights(bool tied, uint64_t seed)
     struct model_config c = tiny_config(tied);
     struct weights *w = weights_alloc(&c, NULL);
     assert(w);
-    weights_random(w, seed);
+    weights_random(w, seed, NULL);
     for (size_t i = 0; i < (size_t)c.layers * LIN_COUNT; i++) { /* GPT-2's 0.02 would leave every layer near zero */
         int rows, cols;
         lin_shape(&c, (enum lin)(i % LIN_COUNT), &rows, &cols);
