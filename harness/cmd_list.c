@@ -23,14 +23,23 @@ static void columns(struct table *t, const char *const *names)
 
 static void runs_here(struct table *t, int column, const char *reason)
 {
-    char text[512];
+    char text[600];
     snprintf(text, sizeof text, *reason ? "no: %s" : "yes%s", reason);
     table_text(t, column, text);
 }
 
+/* What a kernel that chooses has chosen belongs to its title. */
+static void kernel_title(const struct kernel *k, bool runs, char *buf, size_t n)
+{
+    char choice[512] = "";
+    if (runs && k->describe)
+        k->describe(choice, sizeof choice);
+    snprintf(buf, n, "%s%s%s", k->title, *choice ? ": " : "", choice);
+}
+
 static void list_kernels(struct table *t)
 {
-    char text[256];
+    char text[512], title[768];
     COLUMNS(t, "kernel", "format", "acts", "needs", "runs here", "title");
     for (int i = 0; kernels[i]; i++) {
         const struct kernel *k = kernels[i];
@@ -42,7 +51,8 @@ static void list_kernels(struct table *t)
         table_text(t, 3, text);
         kernel_reason(k, text, sizeof text);
         runs_here(t, 4, text);
-        table_text(t, 5, k->title);
+        kernel_title(k, !*text, title, sizeof title);
+        table_text(t, 5, title);
     }
 }
 

@@ -85,13 +85,23 @@ static enum status find_trained(char *path, size_t n, const char *preset, const 
     return s ? fail(e, s, "%s", missing.text) : ST_OK;
 }
 
+static enum status random_model(struct checkpoint *c, const char *preset, const struct options *o, struct err *e)
+{
+    struct par *par;
+    enum status s = par_open(&par, o->threads ? o->threads : host_cpus(), e);
+    if (s == ST_OK)
+        s = checkpoint_random(c, preset, o->seed, par, e);
+    par_close(par);
+    return s;
+}
+
 enum status model_by_name(struct checkpoint *c, const char *name, const struct options *o, struct err *e)
 {
     char models[1024], path[1024];
     const char *at = strrchr(name, '@'), *hash = at ? at + 1 : name;
     *c = (struct checkpoint){0};
     if (!strncmp(name, "random:", 7))
-        return checkpoint_random(c, name + 7, o->seed, e);
+        return random_model(c, name + 7, o, e);
     if (strchr(name, '/') || strstr(name, ".safetensors"))
         return checkpoint_load(c, name, e);
     host_path(models, sizeof models, "cache/models");

@@ -35,15 +35,15 @@ static long bandwidth_row(const struct book *b, size_t row)
     return best;
 }
 
-/* Libraries choose their instructions themselves; our kernels use those that they name. */
-static bool is_library(const struct kernel *k) { return strstr(k->name, "_blas") || strstr(k->name, "_onednn"); }
+/* Libraries choose their instructions themselves, and so does a kernel that hands on; the others use those that they name. */
+static bool chooses(const struct kernel *k) { return strstr(k->name, "_blas") || strstr(k->name, "_onednn") || k->describe; }
 
 /* Peaks are named by the arithmetic that fills them: int4_vnni multiplies as int8_vnni does. */
 static bool is_ceiling_of(const struct peak *p, const struct kernel *k)
 {
     bool integer = !strncmp(p->name, "int", 3), bf16 = !strncmp(p->name, "bf16", 4);
     bool same = integer == (k->act == ACT_INT8) && (!bf16 || k->act == ACT_BF16); /* bf16 may be multiplied as f32, not the reverse */
-    return same && (is_library(k) || (p->needs & ~k->needs) == 0);
+    return same && (chooses(k) || (p->needs & ~k->needs) == 0);
 }
 
 /* The highest of those that the kernel could reach. */

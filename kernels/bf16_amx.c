@@ -5,7 +5,7 @@
 
 #define DESCRIPTION                                                                                  \
     .name = "bf16_amx", .title = "AMX tiles, 8192 products an instruction", .format = FORMAT_BF16,   \
-    .needs = ISA_AVX2 | ISA_AVX512 | ISA_AVX512VNNI | ISA_AMX_BF16, .act = ACT_BF16, .n_step = BF16_ROWS, .k_step = 1
+    .needs = ISA_AVX2 | ISA_AVX512 | ISA_AVX512VNNI | ISA_AMX_BF16, .act = ACT_BF16, .n_step = BF16_ROWS, .k_step = 1, .many = true
 
 #if !TILE
 const struct kernel kernel_bf16_amx = {DESCRIPTION, .absent = "this build has no AMX code (not x86-64)"};

@@ -63,22 +63,38 @@ static int last_kernel(void)
     return n - 1;
 }
 
-const struct kernel *kernel_best(enum format format, enum act act, int group, bool shift, struct err *e)
+/* The kernel that chooses among those of best's format by the number of tokens; best itself where there is none. */
+static const struct kernel *chooser(const struct kernel *best, int group, bool shift)
 {
-    char why[sizeof e->text], all[900] = "";
-    size_t used = 0;
-    for (int i = last_kernel(); i >= 0; i--) {
-        if (kernels[i]->format != format || kernels[i]->act != act)
+    char why[512];
+    for (int i = 0; kernels[i]; i++) {
+        if (!kernels[i]->describe || kernels[i]->format != best->format || kernels[i]->act != best->act)
             continue;
         kernel_refusal(kernels[i], group, shift, why, sizeof why);
         if (!why[0])
             return kernels[i];
-        if (used < sizeof all)
+    }
+    return best;
+}
+
+const struct kernel *kernel_best(enum format format, enum act act, int group, bool shift, struct err *e)
+{
+    char why[sizeof e->text], all[900] = "";
+    size_t used = 0;
+    const struct kernel *best = NULL;
+    for (int i = last_kernel(); i >= 0 && !best; i--) {
+        if (kernels[i]->format != format || kernels[i]->act != act || kernels[i]->describe)
+            continue;
+        kernel_refusal(kernels[i], group, shift, why, sizeof why);
+        if (!why[0])
+            best = kernels[i];
+        else if (used < sizeof all)
             used += (size_t)snprintf(all + used, sizeof all - used, "%s%s: %s", used ? "; " : "", kernels[i]->name, why);
     }
-    fail(e, ST_EUNSUPPORTED, "no %s kernel runs here with group %d and %s activations (%s)", formats[format].name, group,
-         act_names[act], all);
-    return NULL;
+    if (!best)
+        fail(e, ST_EUNSUPPORTED, "no %s kernel runs here with group %d and %s activations (%s)", formats[format].name, group,
+             act_names[act], all);
+    return best && best->many ? chooser(best, group, shift) : best;
 }
 
 static double oracle_weight(const struct qlinear *q, int r, int c)

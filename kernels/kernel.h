@@ -52,14 +52,16 @@ struct kernel {
     int n_step;           /* n0 is a multiple of it, n1 too unless it is n */
     int k_step;           /* group % k_step == 0; KERNEL_ROW_SCALES: only one scale a row */
     bool shift;           /* takes planes with shifts */
+    bool many;            /* made for many tokens, wasteful for one */
     size_t (*packed_size)(const struct qlinear *q); /* bytes of what pack() writes */
     void (*pack)(void *dst, const struct qlinear *q);
     void (*gemm)(const struct gemm_args *a); /* allocates nothing, touches only its share of y */
     enum status (*ready)(struct err *e); /* NULL: nothing but ISA bits is needed; f32_blas loads its library here */
     const char *absent;   /* why gemm is NULL in this build */
+    void (*describe)(char *buf, size_t n); /* NULL, or what it adds to its title: the choice of a kernel that measures others */
 };
 
-extern const struct kernel *const kernels[]; /* NULL-terminated; within a format, later rows are preferred */
+extern const struct kernel *const kernels[]; /* NULL-terminated; within a format, later rows are faster, then comes one that chooses */
 const struct kernel *kernel_find(const char *name); /* NULL: unknown */
 
 /* "" when k can run here and now, else the reason in words. */
@@ -70,7 +72,11 @@ void kernel_refusal(const struct kernel *k, int group, bool shift, char *buf, si
 /* What a format's kernels eat unless weight-only ones are asked for. */
 enum act kernel_act(enum format format);
 
-/* The most preferred kernel of this format and act that can run here with this group; NULL and a reason when there is none. */
+/*
+ * The most preferred kernel of this format and act that can run here with this group; NULL and a reason when there is none. That is
+ * the last one that does not choose among others, so that its name says what ran; but where that one is made for many tokens only,
+ * it is the one that chooses.
+ */
 const struct kernel *kernel_best(enum format format, enum act act, int group, bool shift, struct err *e);
 
 /* y (m, rows) by the contract above, straight from codes: slow, exact (in float64 where activations are float), and the judge of

@@ -25,7 +25,7 @@ void amx_gemm(const struct gemm_args *a, const struct amx_codes *codes);
 #define AMX_DESCRIPTION(format_name, format_id, columns)                                        \
     .name = #format_name "_amx", .title = "AMX tiles, 16384 products an instruction",           \
     .format = format_id, .needs = ISA_AVX2 | ISA_AVX512 | ISA_AVX512VNNI | ISA_AMX_INT8,        \
-    .act = ACT_INT8, .n_step = PANEL_ROWS, .k_step = columns, .shift = true
+    .act = ACT_INT8, .n_step = PANEL_ROWS, .k_step = columns, .shift = true, .many = true
 
 /* The whole descriptor; columns = the format's columns a step. */
 #if TILE
