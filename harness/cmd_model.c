@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "host.h"
+#include "model_file.h"
 #include "model_verbs.h"
 #include "words.h"
 #include "zoo.h"
@@ -12,6 +13,7 @@ static const struct verb {
     int (*run)(int argc, char **argv);
 } verbs[] = {
     {"info", "What a model or a GGUF file is made of", model_info},
+    {"import", "Take a model of another program into the cache", model_import},
     {"export", "Write a model as a GGUF file", model_export},
     {"list", "The models of the cache folder", model_list},
     {"prune", "Remove models from the cache folder", model_prune},
@@ -102,8 +104,8 @@ enum status model_by_name(struct checkpoint *c, const char *name, const struct o
     *c = (struct checkpoint){0};
     if (!strncmp(name, "random:", 7))
         return random_model(c, name + 7, o, e);
-    if (strchr(name, '/') || strstr(name, ".safetensors"))
-        return checkpoint_load(c, name, e);
+    if (model_is_path(name))
+        return model_load(c, name, NULL, e);
     host_path(models, sizeof models, "cache/models");
     enum status s;
     if (is_preset(name))

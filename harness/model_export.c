@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -7,6 +8,7 @@
 #include "host.h"
 #include "interrupt.h"
 #include "model_verbs.h"
+#include "tok_gguf.h"
 
 /* --format and --output are this verb's own: they say what the model becomes, and where. argp prefers a parent's option. */
 enum { OPT_FORMAT = 1, OPT_OUTPUT, OPT_TYPE, OPT_EMBED };
@@ -54,9 +56,24 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     }
 }
 
+/* qbench's own byte pairs go out under a pre-tokenizer that other programs know; every other tokenizer as it is. */
+static enum status tokenizer_vocabulary(struct gguf_vocab *v, const struct tokenizer *t, struct err *e)
+{
+    struct bpe *own = NULL;
+    char *text = tokenizer_save(t);
+    enum status s = text ? ST_OK : fail(e, ST_ENOMEM, "no memory for a vocabulary");
+    if (!s && *text == '{')
+        s = tokenizer_to_gguf(v, t, e);
+    else if (!s && !(s = bpe_load(&own, text, e)))
+        s = gguf_vocab_bpe(v, own, e);
+    bpe_free(own);
+    free(text);
+    return s;
+}
+
 static enum status make_vocab(struct gguf_vocab *v, const struct checkpoint *c, struct err *e)
 {
-    return c->tokenizer ? gguf_vocab_bpe(v, c->tokenizer, e) : gguf_vocab_dummy(v, c->weights->config.vocab, e);
+    return c->tokenizer ? tokenizer_vocabulary(v, c->tokenizer, e) : gguf_vocab_dummy(v, c->weights->config.vocab, e);
 }
 
 static enum status export(const struct arguments *a, struct err *e)

@@ -149,6 +149,12 @@ static int print(const struct options *o, struct table *facts, const struct cens
 
 /* ---- a model of qbench's own */
 
+static const char *tokenizer_words(const struct tokenizer *t)
+{
+    const struct vocab *v = t ? tokenizer_vocab(t) : NULL;
+    return !v ? "none" : v->kind == TOKENIZER_PIECES ? "SentencePiece-style" : v->pre && !strcmp(v->pre, "qbench") ? "byte pairs" : "byte-level pairs";
+}
+
 static int info_checkpoint(const struct options *o, const struct checkpoint *c)
 {
     struct census census = census_begin();
@@ -169,7 +175,7 @@ static int info_checkpoint(const struct options *o, const struct checkpoint *c)
         say(t, "kind", kind);
     say_int(t, "parameters", (long long)w->count);
     say_config(t, &w->config);
-    say(t, "tokenizer", c->tokenizer ? "byte pairs" : "none");
+    say(t, "tokenizer", tokenizer_words(c->tokenizer));
     if (c->path[0]) {
         say(t, "file", c->path);
         if (stat(c->path, &st) == 0)

@@ -61,7 +61,8 @@ static void describe(struct table *t, const json_t *metadata)
     json_t *provenance = json_of(metadata, "qbench.provenance"), *config = json_of(metadata, "qbench.config");
     const char *preset = json_string_value(json_object_get(config, "preset")), *kind = json_string_value(json_object_get(provenance, "kind"));
     const char *hash = json_string_value(json_object_get(metadata, "qbench.hash"));
-    table_text(t, NAME, preset && *preset ? preset : "model");
+    const char *name = json_string_value(json_object_get(provenance, "name"));
+    table_text(t, NAME, preset && *preset ? preset : name ? name : "model");
     if (hash)
         table_text(t, HASH, hash);
     if (kind)
@@ -205,14 +206,14 @@ static enum status prune(struct prune *p, struct err *e)
 int model_prune(int argc, char **argv)
 {
     static const struct argp_option own[] = {
-        {"kind", OPT_KIND, "KIND", 0, "Every model of this kind (trained, tuned), as `qbench model list` calls it", 0},
+        {"kind", OPT_KIND, "KIND", 0, "Every model of this kind (trained, tuned, imported), as `qbench model list` calls it", 0},
         {"yes", OPT_YES, 0, 0, "Remove them; without it they are only named", 0},
         {0},
     };
     static const struct argp_child children[] = {{&options_argp, 0, "Common options:", 10}, {0}};
     static const struct argp argp = {
         own, parse_prune, "[HASH...]",
-        "Removes models from the cache folder, and what killed writers left there. A model that is needed again is trained again.\v"
+        "Removes models from the cache folder, and what killed writers left there. A trained model that is needed again is trained again; an imported one is not.\v"
         "Examples:\n"
         "  qbench model prune --kind tuned\n"
         "  qbench model prune 84d3411d53d8705d --yes\n",

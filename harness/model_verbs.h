@@ -8,12 +8,13 @@
 
 /* argv[0] is "qbench model VERB"; the exit code. */
 int model_info(int argc, char **argv);
+int model_import(int argc, char **argv);
 int model_export(int argc, char **argv);
 int model_list(int argc, char **argv);
 int model_prune(int argc, char **argv);
 
 /*
- * name: random:PRESET (seed of o), a path to a file that qbench wrote, NAME@HASH or HASH of the cache, or a preset that was trained with the
+ * name: random:PRESET (seed of o), a path to any file that model_file.h knows, NAME@HASH or HASH of the cache, or a preset that was trained with the
  * defaults of `qbench train` and o's seed and threads. Nothing is trained here. A failure leaves *c empty.
  */
 enum status model_by_name(struct checkpoint *c, const char *name, const struct options *o, struct err *e);

@@ -125,8 +125,10 @@ static enum status resolve_model(struct bench_case *c, struct err *e)
         struct model_config config;
         return config_preset(&config, value + 7, e);
     }
-    if (strchr(value, '/') || strstr(value, ".safetensors"))
-        return resolve_file(c, value, e);
+    if (model_is_path(value)) {
+        const char *kind = model_file_kind(value);
+        return kind && strcmp(kind, "native") ? ST_OK : resolve_file(c, value, e); /* prepare_models reads what another program wrote */
+    }
     if (strchr(value, '@'))
         return resolve_hash(c, value, e);
     if (is_preset(value))
@@ -162,7 +164,7 @@ static enum status open_base(const struct bench_case *c, struct checkpoint *base
     const char *model = case_text(c, "model"), *hash = strchr(model, '@');
     if (model_is_random(c))
         return checkpoint_random(base, model + 7, (uint64_t)case_int(c, "seed"), p, e);
-    enum status st = checkpoint_load(base, c->settings.model_path, e);
+    enum status st = model_load(base, c->settings.model_path, NULL, e);
     if (st == ST_OK && hash && strcmp(base->hash, hash + 1)) {
         st = fail(e, ST_EFORMAT, "%s is model %s, not %s; it was replaced since this case was named", base->path, base->hash, hash + 1);
         checkpoint_close(base);
@@ -177,7 +179,7 @@ static enum status prepare_tuned(struct bench_case *c, struct zoo *z, const stru
     enum status st = model_qspec(c, &spec, e);
     if (st != ST_OK)
         return st;
-    st = zoo_tuned(z, base, model_qat(c) ? &spec : NULL, case_int(c, "tune_tokens"), (uint64_t)case_int(c, "seed"), tuned, e);
+    st = zoo_tuned(z, base, c->settings.train_text, model_qat(c) ? &spec : NULL, case_int(c, "tune_tokens"), (uint64_t)case_int(c, "seed"), tuned, e);
     if (st == ST_OK)
         snprintf(c->settings.tuned_path, sizeof c->settings.tuned_path, "%s", tuned->path);
     return st;
@@ -202,6 +204,18 @@ static enum status prepare_preset(struct bench_case *c, struct zoo *z, struct ch
     return st == ST_OK ? set_identity(c, preset, base->hash, base->path, e) : st;
 }
 
+/* A file that another program wrote gets its name and its content hash by reading all of it, once for all cases. */
+static enum status prepare_foreign(struct bench_case *c, struct checkpoint *base, struct err *e)
+{
+    char path[CASE_VALUE_MAX], name[41];
+    snprintf(path, sizeof path, "%s", case_text(c, "model"));
+    enum status st = model_load(base, path, NULL, e);
+    if (st != ST_OK)
+        return st;
+    model_file_name(name, path);
+    return set_identity(c, name, base->hash, base->path, e);
+}
+
 enum status model_prepare(struct bench_case *c, struct zoo *z, struct checkpoint *base, struct checkpoint *tuned, struct err *e)
 {
     enum status st = ST_OK;
@@ -209,6 +223,8 @@ enum status model_prepare(struct bench_case *c, struct zoo *z, struct checkpoint
         return ST_OK;
     if (is_preset(case_text(c, "model")))
         st = prepare_preset(c, z, base, e);
+    else if (model_is_path(case_text(c, "model")))
+        st = prepare_foreign(c, base, e);
     else if (z->train)
         st = open_base(c, base, z->par, e);
     if (st == ST_OK && z->train && needs_tuning(c))
@@ -223,7 +239,9 @@ static enum status open_calibration(const struct bench_case *c, const struct che
     char models[1024], corpora[1024];
     struct corpus corpus;
     cache_folders(models, corpora);
-    enum status st = zoo_corpus(base, corpora, &corpus, e);
+    enum status st = base->tokenizer ? ST_OK : fail(e, ST_EUNSUPPORTED, "model %s has no tokenizer, so it cannot be calibrated on text", base->hash);
+    if (st == ST_OK)
+        st = zoo_corpus(base, c->settings.train_text, corpora, &corpus, e);
     if (st != ST_OK)
         return st;
     st = tokens_cut(calib, &corpus, SPLIT_CALIB, base->tokenizer, (size_t)case_int(c, "calib_tokens"), e);

@@ -5,6 +5,7 @@
 
 #include "checkpoint.h"
 #include "infer.h"
+#include "model_file.h"
 #include "work.h"
 #include "zoo.h"
 

@@ -54,7 +54,9 @@ static enum status open_text(struct job *j, const struct bench_case *c, struct e
     enum status st = corpus_open(&corpus, *path ? path : name, folder, e);
     if (st != ST_OK)
         return st;
-    if (mark && strcmp(mark + 1, corpus.hash))
+    if (!j->model.base.tokenizer)
+        st = fail(e, ST_EUNSUPPORTED, "model %s has no tokenizer; `qbench model import PATH --tokenizer FILE` gives it one", j->model.base.hash);
+    else if (mark && strcmp(mark + 1, corpus.hash))
         st = fail(e, ST_EFORMAT, "text %s has the content %s now, and not %s as this case names it", name, corpus.hash, mark + 1);
     if (st == ST_OK)
         st = tokens_cut(&j->tokens, &corpus, SPLIT_TEST, j->model.base.tokenizer, (size_t)case_int(c, "tokens"), e);
@@ -87,7 +89,7 @@ static enum status open_job(struct job **out, const struct bench_case *c, struct
 static enum status evaluate(struct job *j, struct err *e)
 {
     const struct model_config *c = &j->model.base.weights->config;
-    int window = c->context, batch = eval_batch(c, window);
+    int window = eval_window(c), batch = eval_batch(c, window);
     struct infer *model = NULL, *reference = NULL;
     struct infer_shape shape = {.batch = batch, .max_tokens = window, .max_chunk = batch * window, .kv = j->model.kv}, f32 = shape;
     f32.kv = KV_F32;

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum status batches_tokenizer(struct bpe **b, const struct corpus *c, int vocab, struct err *e)
+enum status batches_tokenizer(struct tokenizer **t, const struct corpus *c, int vocab, struct err *e)
 {
     size_t bytes = 0;
     uint8_t *text = malloc(corpus_split_bytes(c, SPLIT_TRAIN) + 1);
@@ -16,12 +16,16 @@ enum status batches_tokenizer(struct bpe **b, const struct corpus *c, int vocab,
             memcpy(text + bytes, c->text + c->docs[i].begin, n);
             bytes += n;
         }
-    enum status s = bpe_train(b, text, bytes, vocab, e);
+    struct bpe *b = NULL;
+    enum status s = bpe_train(&b, text, bytes, vocab, e);
+    if (!s)
+        s = tokenizer_from_bpe(t, b, e);
+    bpe_free(b);
     free(text);
     return s;
 }
 
-static enum status open_train(struct batches *b, const struct corpus *c, const struct bpe *tokenizer, struct err *e)
+static enum status open_train(struct batches *b, const struct corpus *c, struct tokenizer *tokenizer, struct err *e)
 {
     enum status s = tokens_cut(&b->stream, c, SPLIT_TRAIN, tokenizer, 0, e);
     if (s)
@@ -35,7 +39,7 @@ static enum status open_train(struct batches *b, const struct corpus *c, const s
     return b->inputs && b->targets ? ST_OK : fail(e, ST_ENOMEM, "no memory to train");
 }
 
-static enum status open_valid(struct batches *b, const struct corpus *c, const struct bpe *tokenizer, size_t most, struct err *e)
+static enum status open_valid(struct batches *b, const struct corpus *c, struct tokenizer *tokenizer, size_t most, struct err *e)
 {
     struct tokens t = {0};
     enum status s = tokens_cut(&t, c, SPLIT_VALID, tokenizer, most + 1, e);
@@ -57,7 +61,7 @@ static enum status open_valid(struct batches *b, const struct corpus *c, const s
     return s;
 }
 
-enum status batches_open(struct batches *b, const struct corpus *c, const struct bpe *tokenizer, int batch, int seq,
+enum status batches_open(struct batches *b, const struct corpus *c, struct tokenizer *tokenizer, int batch, int seq,
                          size_t valid_tokens, struct err *e)
 {
     *b = (struct batches){.batch = batch, .seq = seq};

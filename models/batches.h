@@ -14,10 +14,10 @@ struct batches {
 };
 
 /* Merges are learned from SPLIT_TRAIN alone, so that no other split has been looked at. */
-enum status batches_tokenizer(struct bpe **b, const struct corpus *c, int vocab, struct err *e);
+enum status batches_tokenizer(struct tokenizer **t, const struct corpus *c, int vocab, struct err *e);
 
 /* ST_EUSAGE when a split is too short. A zeroed struct is valid to close. valid_tokens: most that are kept for validation. */
-enum status batches_open(struct batches *b, const struct corpus *c, const struct bpe *tokenizer, int batch, int seq,
+enum status batches_open(struct batches *b, const struct corpus *c, struct tokenizer *tokenizer, int batch, int seq,
                          size_t valid_tokens, struct err *e);
 void batches_close(struct batches *b);
 

@@ -17,7 +17,7 @@ enum { VERSION = 1 }; /* of the metadata; a reader refuses what is newer than it
 void checkpoint_close(struct checkpoint *c)
 {
     weights_free(c->weights);
-    bpe_free(c->tokenizer);
+    tokenizer_free(c->tokenizer);
     json_decref(c->provenance);
     *c = (struct checkpoint){0};
 }
@@ -120,13 +120,24 @@ static enum status describe(struct checkpoint *c, struct texts *t, struct err *e
 {
     *t = (struct texts){
         .config = config_text(&c->weights->config),
-        .tokenizer = c->tokenizer ? bpe_save(c->tokenizer) : strdup(""),
+        .tokenizer = c->tokenizer ? tokenizer_save(c->tokenizer) : strdup(""),
         .provenance = c->provenance ? json_dumps(c->provenance, JSON_COMPACT | JSON_SORT_KEYS) : strdup("{}"),
     };
     if (!t->config || !t->tokenizer || !t->provenance)
         return fail(e, ST_ENOMEM, "no memory to describe a model");
     hash_model(c->hash, c->weights, t->config, t->tokenizer);
     return ST_OK;
+}
+
+enum status checkpoint_name(struct checkpoint *c, struct err *e)
+{
+    struct texts t;
+    enum status s = check_finite(c->weights, ST_EWRONG, e);
+    if (s)
+        return s;
+    s = describe(c, &t, e);
+    texts_free(&t);
+    return s;
 }
 
 static json_t *make_metadata(const struct checkpoint *c, const struct texts *t)
@@ -165,6 +176,12 @@ static enum status write_model(const struct checkpoint *c, const struct texts *t
     return s;
 }
 
+static const char *name_of(const struct checkpoint *c)
+{
+    const char *name = json_string_value(json_object_get(c->provenance, "name"));
+    return c->weights->config.preset[0] ? c->weights->config.preset : name && *name && !strchr(name, '/') ? name : "model";
+}
+
 /* To path, or into dir under a name made from preset and hash. */
 static enum status save(struct checkpoint *c, const char *dir, const char *path, struct err *e)
 {
@@ -176,7 +193,7 @@ static enum status save(struct checkpoint *c, const char *dir, const char *path,
         return fail(e, s, "%s: not written: %s", dir ? dir : path, why.text);
     s = describe(c, &t, e);
     if (!s) {
-        const char *preset = c->weights->config.preset[0] ? c->weights->config.preset : "model";
+        const char *preset = name_of(c);
         int n = dir ? snprintf(made, sizeof made, "%s/%s-%s.safetensors", dir, preset, c->hash)
                     : snprintf(made, sizeof made, "%s", path);
         s = n >= (int)sizeof made ? fail(e, ST_EUSAGE, "%s: the path is too long", dir ? dir : path) : write_model(c, &t, made, e);
@@ -233,6 +250,12 @@ static enum status load_provenance(struct checkpoint *c, const char *text, const
     return ST_OK;
 }
 
+enum status checkpoint_fits(const struct tokenizer *t, const struct model_config *config, struct err *e)
+{
+    int ids = t ? tokenizer_vocab(t)->count : 0;
+    return ids <= config->vocab ? ST_OK : fail(e, ST_EFORMAT, "its tokenizer has %d ids, its model %d", ids, config->vocab);
+}
+
 static enum status load_texts(struct checkpoint *c, const json_t *metadata, struct model_config *config, struct err *e)
 {
     const char *config_json = NULL, *provenance = NULL, *tokenizer = meta(metadata, "qbench.tokenizer");
@@ -240,9 +263,9 @@ static enum status load_texts(struct checkpoint *c, const json_t *metadata, stru
     if (!s)
         s = parse_config(config, config_json, e);
     if (!s && tokenizer)
-        s = bpe_load(&c->tokenizer, tokenizer, e);
-    if (!s && c->tokenizer && bpe_vocab(c->tokenizer) != config->vocab)
-        s = fail(e, ST_EFORMAT, "its tokenizer has %d ids, its model %d", bpe_vocab(c->tokenizer), config->vocab);
+        s = tokenizer_load(&c->tokenizer, tokenizer, e);
+    if (!s)
+        s = checkpoint_fits(c->tokenizer, config, e);
     return s ? s : load_provenance(c, provenance, metadata, e);
 }
 

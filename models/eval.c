@@ -6,6 +6,10 @@
 
 #include "vec.h"
 
+enum { WINDOW_MAX = 2048 };
+
+int eval_window(const struct model_config *c) { return min_int(c->context, WINDOW_MAX); }
+
 int eval_batch(const struct model_config *c, int window)
 {
     size_t logits = (size_t)window * (size_t)c->vocab * sizeof(float), most = (size_t)64 << 20;
@@ -93,19 +97,17 @@ static void cut_windows(struct buffers *b, const struct tokens *t, int first, in
         for (int j = 0; j < window; j++) {
             int32_t next = j + 1 < window ? ids[j + 1] : -1;
             b->ids[i * window + j] = ids[j];
-            b->targets[i * window + j] = real && next != BPE_EOT ? next : -1;
+            b->targets[i * window + j] = real && next != t->boundary ? next : -1;
         }
     }
 }
 
-static void collect(struct quality *q, const struct buffers *b, int first, int window, int batch, const struct bpe *tokenizer)
+static void collect(struct quality *q, const struct buffers *b, int first, int window, int batch, const struct tokens *t, const struct tokenizer *tokenizer)
 {
     for (int i = 0; i < batch * window; i++) {
-        int bytes;
         if (b->targets[i] < 0)
             continue;
-        bpe_token(tokenizer, b->targets[i], &bytes);
-        q->bytes += bytes;
+        q->bytes += tokens_bytes(t, tokenizer, (size_t)first * (size_t)window + (size_t)i + 1);
         q->nll[q->n] = b->nll[i];
         q->block[q->n] = first + i / window;
         q->accuracy += b->right[i];
@@ -138,7 +140,7 @@ static void quality_finish(struct quality *q)
 }
 
 enum status eval_quality(struct quality *q, struct infer *model, struct infer *ref, const struct tokens *t,
-                         const struct bpe *tokenizer, int window, int batch, int vocab, struct par *p, struct err *e)
+                         const struct tokenizer *tokenizer, int window, int batch, int vocab, struct par *p, struct err *e)
 {
     struct buffers b = {0};
     int windows = (int)(t->count / (size_t)window), rows = batch * window;
@@ -160,7 +162,7 @@ enum status eval_quality(struct quality *q, struct infer *model, struct infer *r
         }
         if (st == ST_OK) {
             par_run(p, score_rows, &s);
-            collect(q, &b, first, window, batch, tokenizer);
+            collect(q, &b, first, window, batch, t, tokenizer);
         }
     }
     if (st == ST_OK && q->n == 0)

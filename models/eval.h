@@ -25,8 +25,11 @@ struct quality {
 
 /* model and ref: sessions with batch and max_tokens >= window from eval_shape; ref may be NULL (or == model). */
 enum status eval_quality(struct quality *q, struct infer *model, struct infer *ref, const struct tokens *t,
-                         const struct bpe *tokenizer, int window, int batch, int vocab, struct par *p, struct err *e);
+                         const struct tokenizer *tokenizer, int window, int batch, int vocab, struct par *p, struct err *e);
 void quality_free(struct quality *q);
+
+/* The window of protocol "chunk": the model's context, 2048 at most. */
+int eval_window(const struct model_config *c);
 
 /* A batch of windows whose logits stay under about 64 MB. */
 int eval_batch(const struct model_config *c, int window);

@@ -373,49 +373,50 @@ void tokens_free(struct tokens *t)
     *t = (struct tokens){0};
 }
 
-/* Room for every id before the cut: a document has at most as many ids as bytes, and one more. */
-static enum status tokens_alloc(struct tokens *t, const struct corpus *c, enum split split, size_t max_tokens, struct err *e)
+static int32_t boundary_of(const struct tokenizer *t)
 {
-    size_t docs = 0, largest = 0, sum = 0;
-    for (size_t i = 0; i < c->doc_count; i++) {
-        if (c->docs[i].split != split)
-            continue;
-        size_t n = c->docs[i].end - c->docs[i].begin + 1;
-        docs++;
-        sum += n;
-        largest = n > largest ? n : largest;
-    }
-    *t = (struct tokens){0};
-    if (!docs)
-        return fail(e, ST_EUSAGE, "the text '%s' has no document in its %s split", c->name, split_names[split]);
-    size_t room = max_tokens && max_tokens < sum - largest ? max_tokens + largest : sum;
-    t->id = malloc(room * sizeof *t->id);
-    t->doc = malloc(docs * sizeof *t->doc);
-    if (t->id && t->doc)
-        return ST_OK;
-    tokens_free(t);
-    return fail(e, ST_ENOMEM, "no memory for the tokens of '%s'", c->name);
+    const struct vocab *v = tokenizer_vocab(t);
+    return v->bos >= 0 ? v->bos : v->eos;
 }
 
-enum status tokens_cut(struct tokens *t, const struct corpus *c, enum split split, const struct bpe *b, size_t max_tokens,
+int tokens_bytes(const struct tokens *t, const struct tokenizer *tokenizer, size_t i)
+{
+    int bytes;
+    const uint8_t *text = tokenizer_piece(tokenizer, t->id[i], &bytes);
+    bool first = i == 0 || (t->boundary >= 0 && t->id[i - 1] == t->boundary);
+    return bytes - (first && bytes > 0 && text[0] == ' ' && tokenizer_vocab(tokenizer)->space_prefix);
+}
+
+static enum status put_document(struct tokens *t, struct id_list *ids, const struct corpus *c, const struct document *d, struct tokenizer *tokenizer,
+                                struct err *e)
+{
+    t->doc[t->docs++] = ids->count;
+    if (t->boundary >= 0 && !id_list_put(ids, t->boundary))
+        return fail(e, ST_ENOMEM, "no memory for the tokens of '%s'", c->name);
+    t->bytes += d->end - d->begin;
+    return tokenizer_encode(tokenizer, c->text + d->begin, d->end - d->begin, 0, ids, e);
+}
+
+enum status tokens_cut(struct tokens *t, const struct corpus *c, enum split split, struct tokenizer *tokenizer, size_t max_tokens,
                        struct err *e)
 {
-    enum status s = tokens_alloc(t, c, split, max_tokens, e);
+    struct id_list ids = {0};
+    size_t docs = 0;
+    for (size_t i = 0; i < c->doc_count; i++)
+        docs += c->docs[i].split == split;
+    *t = (struct tokens){.boundary = boundary_of(tokenizer)};
+    if (!docs)
+        return fail(e, ST_EUSAGE, "the text '%s' has no document in its %s split", c->name, split_names[split]);
+    t->doc = malloc(docs * sizeof *t->doc);
+    enum status s = t->doc ? ST_OK : fail(e, ST_ENOMEM, "no memory for the tokens of '%s'", c->name);
+    for (size_t i = 0; i < c->doc_count && !s && (!max_tokens || ids.count < max_tokens); i++)
+        if (c->docs[i].split == split)
+            s = put_document(t, &ids, c, &c->docs[i], tokenizer, e);
+    t->id = ids.id;
+    t->count = ids.count;
     if (s)
-        return s;
-    for (size_t i = 0; i < c->doc_count && (!max_tokens || t->count < max_tokens); i++) {
-        const struct document *d = &c->docs[i];
-        if (d->split != split)
-            continue;
-        t->doc[t->docs++] = t->count;
-        t->id[t->count++] = BPE_EOT;
-        t->count += bpe_encode(b, c->text + d->begin, d->end - d->begin, t->id + t->count);
-        t->bytes += d->end - d->begin;
-    }
-    while (max_tokens && t->count > max_tokens) {
-        int n;
-        bpe_token(b, t->id[--t->count], &n);
-        t->bytes -= (size_t)n;
-    }
-    return ST_OK;
+        tokens_free(t);
+    for (; !s && max_tokens && t->count > max_tokens; t->count--)
+        t->bytes -= (size_t)tokens_bytes(t, tokenizer, t->count - 1);
+    return s;
 }

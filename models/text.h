@@ -4,7 +4,7 @@
 #define QBENCH_TEXT_H
 
 #include "base.h"
-#include "bpe.h"
+#include "tokenizer.h"
 
 /*
  * A corpus is a UTF-8 file and where its documents begin. Documents (chapters, source files, manual pages; blank-line
@@ -43,18 +43,25 @@ enum status corpus_open(struct corpus *c, const char *name, const char *dir, str
 void corpus_close(struct corpus *c);
 size_t corpus_split_bytes(const struct corpus *c, enum split split);
 
-/* Documents of one split, each preceded by BPE_EOT, as one stream. */
+/*
+ * Documents of one split as one stream, each preceded by the boundary: the tokenizer's beginning of sequence, else its end of one, else
+ * nothing. (qbench's own: BPE_EOT.)
+ */
 struct tokens {
     int32_t *id;       /* owned */
     size_t count;
     size_t bytes;      /* of text that the ids stand for */
-    size_t *doc;       /* (docs) index of each document's BPE_EOT, owned */
+    size_t *doc;       /* (docs) index of each document's boundary, owned */
     size_t docs;
+    int32_t boundary;  /* -1: none */
 };
 
 /* Stops after the first document that reaches max_tokens (0 = all), then cuts at max_tokens. ST_EUSAGE when the split is empty. */
-enum status tokens_cut(struct tokens *t, const struct corpus *c, enum split split, const struct bpe *b, size_t max_tokens,
+enum status tokens_cut(struct tokens *t, const struct corpus *c, enum split split, struct tokenizer *tokenizer, size_t max_tokens,
                        struct err *e);
 void tokens_free(struct tokens *t);
+
+/* The bytes of text that token i stands for: a space that the tokenizer puts in front of a document is none of it. */
+int tokens_bytes(const struct tokens *t, const struct tokenizer *tokenizer, size_t i);
 
 #endif

@@ -15,6 +15,7 @@ enum {
     VALID_TOKENS = 32768, /* scored at the end … */
     VALID_STRIDE = 4,     /* … and every fourth batch of them at each tenth of the way */
     RECIPE_CHARS = 2048,
+    LONGEST = 2048,       /* sequence, unless asked for */
 };
 
 struct train {
@@ -22,7 +23,7 @@ struct train {
     struct model_config config;
     struct par *par;           /* borrowed */
     char recipe[RECIPE_CHARS], what[256];
-    struct bpe *tokenizer;     /* owned until it is handed out */
+    struct tokenizer *tokenizer; /* owned until it is handed out */
     struct batches batches;
     struct weights *weights;   /* owned until handed out */
     struct weights *shadow;    /* owned: what fake quantization makes of them; NULL without it */
@@ -60,7 +61,7 @@ static void fill_defaults(struct train_spec *s, const struct model_config *c)
 {
     double lr = 0.5 / c->dim;
     long tokens = 4 * (long)config_parameters(c);
-    s->seq = s->seq ? s->seq : c->context;
+    s->seq = s->seq ? s->seq : min_int(c->context, LONGEST);
     s->batch = s->batch ? s->batch : c->dim < 384 ? 4 : 8;
     s->lr = s->lr != 0 ? s->lr : s->base ? lr / 10 : lr;
     s->tokens = s->tokens ? s->tokens : s->base ? tokens / 8 : tokens;
@@ -284,14 +285,9 @@ static enum status open_tokenizer(struct train *t, struct err *e)
     if (!base)
         return batches_tokenizer(&t->tokenizer, t->spec.corpus, t->config.vocab, e);
     if (!base->tokenizer)
-        return fail(e, ST_EUSAGE, "a model with random weights has no tokenizer and cannot be tuned; train one first");
-    if (bpe_vocab(base->tokenizer) > t->config.vocab)
-        return fail(e, ST_EFORMAT, "the model's tokenizer has %d tokens but its embedding only %d", bpe_vocab(base->tokenizer),
-                    t->config.vocab);
-    char *text = bpe_save(base->tokenizer);
-    enum status s = text ? bpe_load(&t->tokenizer, text, e) : fail(e, ST_ENOMEM, "no memory for a tokenizer");
-    free(text);
-    return s;
+        return fail(e, ST_EUSAGE, "a model that has no tokenizer (random weights, or imported without one) cannot be tuned");
+    enum status s = checkpoint_fits(base->tokenizer, &t->config, e);
+    return s ? s : tokenizer_copy(&t->tokenizer, base->tokenizer, e);
 }
 
 static enum status open_arenas(struct train *t, struct err *e)
@@ -359,7 +355,7 @@ static void close_all(struct train *t)
     weights_free(t->grads);
     adamw_close(&t->adamw);
     batches_close(&t->batches);
-    bpe_free(t->tokenizer);
+    tokenizer_free(t->tokenizer);
 }
 
 static void report(const struct train *t)
@@ -442,7 +438,7 @@ static json_t *provenance(const struct train *t)
         "batch", s->batch, "seq", s->seq, "lr", s->lr, "schedule", "linear warm-up, then cosine", "optimizer", "AdamW",
         "text", s->corpus->name, "text_hash", s->corpus->hash,
         "split", "whole documents, by a hash of the document's name", "split_bytes", split_bytes(s->corpus),
-        "tokenizer_vocab", bpe_vocab(t->tokenizer), "train_loss", t->smooth_loss, "valid_loss", t->valid_loss,
+        "tokenizer_vocab", tokenizer_vocab(t->tokenizer)->count, "train_loss", t->smooth_loss, "valid_loss", t->valid_loss,
         "recipe", t->recipe, "threads", par_threads(t->par), "seconds", seconds_so_far(t));
     if (o && s->corpus->path[0])
         json_object_set_new(o, "text_path", json_string(s->corpus->path));

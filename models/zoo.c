@@ -88,12 +88,12 @@ enum status zoo_find_trained(struct zoo *z, const struct zoo_request *r, char *p
     return st;
 }
 
-enum status zoo_corpus(const struct checkpoint *c, const char *corpora, struct corpus *out, struct err *e)
+enum status zoo_corpus(const struct checkpoint *c, const char *text, const char *corpora, struct corpus *out, struct err *e)
 {
     const char *name = json_string_value(json_object_get(c->provenance, "text")), *path = json_string_value(json_object_get(c->provenance, "text_path"));
     const char *hash = json_string_value(json_object_get(c->provenance, "text_hash"));
     if (!name || !hash)
-        return fail(e, ST_EUSAGE, "model %s does not say which text it was trained on", c->hash);
+        return corpus_open(out, text, corpora, e);
     enum status st = corpus_open(out, path ? path : name, corpora, e);
     if (st == ST_OK && strcmp(out->hash, hash)) {
         st = fail(e, ST_EFORMAT, "%s has changed since model %s was trained on it (content %s then, %s now); train again", path ? path : name,
@@ -103,7 +103,7 @@ enum status zoo_corpus(const struct checkpoint *c, const char *corpora, struct c
     return st;
 }
 
-enum status zoo_tuned(struct zoo *z, const struct checkpoint *base, const struct qspec *spec, long tokens, uint64_t seed,
+enum status zoo_tuned(struct zoo *z, const struct checkpoint *base, const char *text, const struct qspec *spec, long tokens, uint64_t seed,
                       struct checkpoint *out, struct err *e)
 {
     struct corpus corpus;
@@ -112,7 +112,7 @@ enum status zoo_tuned(struct zoo *z, const struct checkpoint *base, const struct
     if (spec)
         snprintf(extra, sizeof extra, "tune=%s format=%s group=%d%s%s", spec->method->name, formats[spec->format].name, spec->group,
                  spec->zero_point ? " zero_point=on" : "", spec->weight_only ? " act=bf16" : "");
-    enum status st = zoo_corpus(base, z->corpora, &corpus, e);
+    enum status st = zoo_corpus(base, text, z->corpora, &corpus, e);
     if (st != ST_OK)
         return st;
     if (spec)

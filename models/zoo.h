@@ -34,12 +34,12 @@ enum status zoo_trained(struct zoo *z, const struct zoo_request *r, struct check
 /* The same, but only where the file is: cheap. */
 enum status zoo_find_trained(struct zoo *z, const struct zoo_request *r, char *path, size_t n, struct err *e);
 
-/* Further training of base on its own text: with spec's fake quantization for a QAT method, in float (the control) when spec is NULL. Same
+/* Further training of base on its own text (or on `text`, see zoo_corpus): with spec's fake quantization for a QAT method, in float (the control) when spec is NULL. Same
  * tokens, batches, seed and schedule either way. */
-enum status zoo_tuned(struct zoo *z, const struct checkpoint *base, const struct qspec *spec, long tokens, uint64_t seed,
+enum status zoo_tuned(struct zoo *z, const struct checkpoint *base, const char *text, const struct qspec *spec, long tokens, uint64_t seed,
                       struct checkpoint *out, struct err *e);
 
-/* The very text that c was trained on: ST_EFORMAT when it has changed since, ST_ENOENT when it is gone. */
-enum status zoo_corpus(const struct checkpoint *c, const char *corpora, struct corpus *out, struct err *e);
+/* The very text that c was trained on, or, where c does not say which (it was imported), the corpus `text`: ST_EFORMAT when it has changed since, ST_ENOENT when it is gone. */
+enum status zoo_corpus(const struct checkpoint *c, const char *text, const char *corpora, struct corpus *out, struct err *e);
 
 #endif

@@ -72,7 +72,7 @@ static struct checkpoint make_model(uint64_t seed, const char *recipe)
     struct checkpoint c = {.weights = weights_alloc(&tiny, NULL)};
     assert_non_null(c.weights);
     weights_random(c.weights, seed, NULL);
-    assert_int_equal(bpe_load(&c.tokenizer, "116 104\n257 101\n32 258\n97 110\n", NULL), ST_OK);
+    assert_int_equal(tokenizer_load(&c.tokenizer, "116 104\n257 101\n32 258\n97 110\n", NULL), ST_OK);
     c.provenance = json_pack("{s:s, s:i, s:s}", "kind", "trained", "tokens", 1000, "recipe", recipe);
     assert_non_null(c.provenance);
     return c;
@@ -156,7 +156,7 @@ static void what_is_saved_is_loaded(void **state)
     struct model_config ca = a.weights->config, cb = b.weights->config;
     assert_int_equal(ca.vocab, cb.vocab);
     assert_true(ca.rope_base == cb.rope_base && ca.norm_eps == cb.norm_eps && ca.tied == cb.tied);
-    char *sa = bpe_save(a.tokenizer), *sb = bpe_save(b.tokenizer);
+    char *sa = tokenizer_save(a.tokenizer), *sb = tokenizer_save(b.tokenizer);
     assert_string_equal(sa, sb);
     free(sa);
     free(sb);
@@ -189,7 +189,7 @@ static void hash_is_of_the_content(void **state)
     assert_int_equal(checkpoint_save(&a, in_folder("a.safetensors"), &e), ST_OK);
     assert_string_not_equal(a.hash, first);
     a.weights->config.context--;
-    bpe_free(a.tokenizer);
+    tokenizer_free(a.tokenizer);
     a.tokenizer = NULL;
     assert_int_equal(checkpoint_save(&a, in_folder("a.safetensors"), &e), ST_OK);
     assert_string_not_equal(a.hash, first);
@@ -285,7 +285,7 @@ static void broken_config(struct parts *p) { set(p, "qbench.config", "{\"layers\
 static void empty_config(struct parts *p) { set(p, "qbench.config", "{}"); }
 static void no_tokenizer(struct parts *p) { json_object_del(p->metadata, "qbench.tokenizer"); }
 static void broken_tokenizer(struct parts *p) { set(p, "qbench.tokenizer", "116 104\n900 1\n"); }
-static void short_tokenizer(struct parts *p) { set(p, "qbench.tokenizer", "116 104\n"); }
+static void long_tokenizer(struct parts *p) { set(p, "qbench.tokenizer", "116 104\n257 101\n32 258\n97 110\n97 98\n"); }
 static void other_provenance(struct parts *p) { set(p, "qbench.provenance", "{\"kind\":\"other\"}"); }
 static void huge_config(struct parts *p)
 {
@@ -319,7 +319,7 @@ static void each_misfit_is_named(void **state)
         {huge_config, ST_EFORMAT, "parameters, more than"},
         {no_tokenizer, ST_EFORMAT, "damaged"},
         {broken_tokenizer, ST_EFORMAT, "tokenizer, line 2"},
-        {short_tokenizer, ST_EFORMAT, "its tokenizer has 258 ids, its model 261"},
+        {long_tokenizer, ST_EFORMAT, "its tokenizer has 262 ids, its model 261"},
         {other_provenance, ST_EFORMAT, "qbench.provenance is not what was written"},
     };
     char good[512], bad[512];

@@ -9,7 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "text.h" /* before cmocka.h, whose macro is called fail too */
+#include "text.h"
+#include "tiny.h" /* before cmocka.h, whose macro is called fail too */
 
 #include <cmocka.h>
 
@@ -341,9 +342,8 @@ static void tokens_are_the_documents(void **state)
 {
     write_corpus("stream", 0, 300, 700);
     struct corpus c = open_corpus("stream");
-    struct bpe *b;
+    struct tokenizer *b = tiny_tokenizer(c.text, c.bytes, 300);
     struct err e = {0};
-    assert_int_equal(bpe_train(&b, c.text, c.bytes, 300, &e), ST_OK);
     for (int s = 0; s < SPLIT_COUNT; s++) {
         struct tokens t;
         assert_int_equal(tokens_cut(&t, &c, (enum split)s, b, 0, &e), ST_OK);
@@ -356,7 +356,7 @@ static void tokens_are_the_documents(void **state)
             assert_int_equal(t.id[k++], BPE_EOT);
             for (size_t at = c.docs[i].begin; at < c.docs[i].end;) {
                 int bytes;
-                const uint8_t *token = bpe_token(b, t.id[k++], &bytes);
+                const uint8_t *token = tokenizer_piece(b, t.id[k++], &bytes);
                 assert_true(bytes > 0);
                 assert_memory_equal(token, c.text + at, (size_t)bytes);
                 at += (size_t)bytes;
@@ -366,7 +366,7 @@ static void tokens_are_the_documents(void **state)
         assert_int_equal(doc, t.docs);
         tokens_free(&t);
     }
-    bpe_free(b);
+    tokenizer_free(b);
     corpus_close(&c);
 }
 
@@ -374,15 +374,14 @@ static void cut_streams_are_prefixes(void **state)
 {
     write_corpus("prefix", 0, 300, 700);
     struct corpus c = open_corpus("prefix");
-    struct bpe *b;
+    struct tokenizer *b = tiny_tokenizer(c.text, c.bytes, 300);
     struct tokens all, t;
     struct err e = {0};
-    assert_int_equal(bpe_train(&b, c.text, c.bytes, 300, &e), ST_OK);
     assert_int_equal(tokens_cut(&all, &c, SPLIT_VALID, b, 0, &e), ST_OK);
     size_t bytes = 0, docs = 0;
     for (size_t n = 1; n <= all.count; n++) {
         int length;
-        bpe_token(b, all.id[n - 1], &length);
+        tokenizer_piece(b, all.id[n - 1], &length);
         bytes += (size_t)length;
         docs += all.id[n - 1] == BPE_EOT;
         assert_int_equal(tokens_cut(&t, &c, SPLIT_VALID, b, n, &e), ST_OK);
@@ -401,7 +400,7 @@ static void cut_streams_are_prefixes(void **state)
         c.docs[i].split = SPLIT_TRAIN;
     assert_int_equal(tokens_cut(&t, &c, SPLIT_TEST, b, 0, &e), ST_EUSAGE);
     assert_non_null(strstr(e.text, "test"));
-    bpe_free(b);
+    tokenizer_free(b);
     corpus_close(&c);
 }
 

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "tiny.h"
 #include "train.h"
 
 #include <math.h>
@@ -69,7 +70,7 @@ static void make_base(void)
     struct err e = {0};
     base.weights = must(weights_alloc(&c, &e));
     weights_random(base.weights, SEED, NULL);
-    check(bpe_train(&base.tokenizer, corpus.text, 20000, c.vocab, &e), &e);
+    base.tokenizer = tiny_tokenizer(corpus.text, 20000, c.vocab);
     snprintf(base.hash, sizeof base.hash, "fedcba9876543210");
 }
 
@@ -86,7 +87,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     weights_free(base.weights);
-    bpe_free(base.tokenizer);
+    tokenizer_free(base.tokenizer);
     free(corpus.text);
     free(corpus.docs);
     unlink(state_path);
@@ -171,7 +172,7 @@ static void test_loss_falls(void **state)
     assert_string_equal(json_string_value(json_object_get(out.provenance, "kind")), "tuned");
     assert_string_equal(json_string_value(json_object_get(out.provenance, "base")), base.hash);
     assert_string_equal(json_string_value(json_object_get(out.provenance, "text_hash")), corpus.hash);
-    assert_int_equal(bpe_vocab(out.tokenizer), 300);
+    assert_int_equal(tokenizer_vocab(out.tokenizer)->count, 300);
     checkpoint_close(&out);
 }
 
@@ -267,7 +268,7 @@ static void test_from_scratch(void **state)
     s.tokens = 8 * 32 - 5;
     struct checkpoint out = trained(&s, 2);
     assert_int_equal(out.weights->count, 1049728);
-    assert_int_equal(bpe_vocab(out.tokenizer), 2048);
+    assert_int_equal(tokenizer_vocab(out.tokenizer)->count, 2048);
     assert_int_equal((int)number(&out, "steps"), 8);
     assert_int_equal((int)number(&out, "tokens"), 256);
     assert_true(number(&out, "valid_loss") < log(2048) + 0.1);

@@ -27,6 +27,18 @@ struct weights *tiny_weights(bool tied, uint64_t seed)
     return w;
 }
 
+struct tokenizer *tiny_tokenizer(const uint8_t *text, size_t bytes, int vocab)
+{
+    struct bpe *b = NULL;
+    struct tokenizer *t = NULL;
+    enum status s = bpe_train(&b, text, bytes, vocab, NULL);
+    if (s == ST_OK)
+        s = tokenizer_from_bpe(&t, b, NULL);
+    assert(s == ST_OK);
+    bpe_free(b);
+    return t;
+}
+
 void tiny_normal(float *x, size_t n, uint64_t seed)
 {
     struct rng r;
