@@ -97,7 +97,7 @@ static enum status random_model(struct checkpoint *c, const char *preset, const 
     return s;
 }
 
-enum status model_by_name(struct checkpoint *c, const char *name, const struct options *o, struct err *e)
+enum status model_by_name_with(struct checkpoint *c, const char *name, const char *tokenizer, const struct options *o, struct err *e)
 {
     char models[1024], path[1024];
     const char *at = strrchr(name, '@'), *hash = at ? at + 1 : name;
@@ -105,7 +105,7 @@ enum status model_by_name(struct checkpoint *c, const char *name, const struct o
     if (!strncmp(name, "random:", 7))
         return random_model(c, name + 7, o, e);
     if (model_is_path(name))
-        return model_load(c, name, NULL, e);
+        return model_load(c, name, tokenizer, e);
     host_path(models, sizeof models, "cache/models");
     enum status s;
     if (is_preset(name))
@@ -115,7 +115,12 @@ enum status model_by_name(struct checkpoint *c, const char *name, const struct o
     else
         s = fail(e, ST_EUSAGE, "model '%s' is neither a preset, nor random:PRESET, nor a file; `qbench list presets` and `qbench model list` "
                                "show what there is", name);
-    return s ? s : checkpoint_load(c, path, e);
+    return s ? s : model_load(c, path, tokenizer, e);
+}
+
+enum status model_by_name(struct checkpoint *c, const char *name, const struct options *o, struct err *e)
+{
+    return model_by_name_with(c, name, NULL, o, e);
 }
 
 void model_argument(struct argp_state *state, const char **model, char *arg)

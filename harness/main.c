@@ -17,6 +17,7 @@ int cmd_case(int argc, char **argv);
 int cmd_show(int argc, char **argv);
 int cmd_train(int argc, char **argv);
 int cmd_eval(int argc, char **argv);
+int cmd_generate(int argc, char **argv);
 int cmd_plot(int argc, char **argv);
 int cmd_model(int argc, char **argv);
 
@@ -31,6 +32,7 @@ static const struct command {
     {"show", "Print the tables of a run", cmd_show},
     {"train", "Train a preset on a corpus", cmd_train},
     {"eval", "Quality of a model on a text", cmd_eval},
+    {"generate", "Go on with a text", cmd_generate},
     {"plot", "Draw the charts of plots/", cmd_plot},
     {"model", "Look at, write and keep models", cmd_model},
 };

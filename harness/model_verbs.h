@@ -18,6 +18,8 @@ int model_prune(int argc, char **argv);
  * defaults of `qbench train` and o's seed and threads. Nothing is trained here. A failure leaves *c empty.
  */
 enum status model_by_name(struct checkpoint *c, const char *name, const struct options *o, struct err *e);
+/* The same with a tokenizer in place of the model's own; NULL: its own. */
+enum status model_by_name_with(struct checkpoint *c, const char *name, const char *tokenizer, const struct options *o, struct err *e);
 
 /* For the parser of a verb whose one argument is a model: keeps the first, refuses a second. */
 void model_argument(struct argp_state *state, const char **model, char *arg);
