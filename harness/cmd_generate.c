@@ -107,27 +107,6 @@ static enum status encode_prompt(struct writer *w, struct err *e)
     return s;
 }
 
-static enum status quantize_weights(struct writer *w, struct err *e)
-{
-    const struct arguments *a = w->a;
-    const struct format_info *f = format_find(a->weights);
-    if (!f)
-        return fail(e, ST_EUSAGE, "format '%s' is unknown; `qbench list formats` shows them", a->weights);
-    struct qspec spec = {.format = (enum format)(f - formats)};
-    if (f->qmax) {
-        spec.method = quantizer_find(a->method);
-        spec.group = (int)a->group;
-        if (!spec.method)
-            return fail(e, ST_EUSAGE, "method '%s' is unknown; `qbench list methods` shows them", a->method);
-        if (spec.method->family == FAMILY_QAT)
-            return fail(e, ST_EUSAGE, "method %s trains; `qbench generate` takes the methods that do not", a->method);
-        enum status s = qspec_check(&spec, e);
-        if (s)
-            return s;
-    }
-    return quantize(&w->q, w->model.weights, &spec, NULL, w->par, e);
-}
-
 static enum status open_writer(struct writer *w, struct err *e)
 {
     const struct arguments *a = w->a;
@@ -140,7 +119,7 @@ static enum status open_writer(struct writer *w, struct err *e)
     if (!s)
         s = sampler_open(&w->sampler, &how, w->model.weights->config.vocab, e);
     if (!s)
-        s = quantize_weights(w, e);
+        s = quantize_by_words(&w->q, w->model.weights, &(struct quantize_words){a->weights, a->method, (int)a->group}, w->par, e);
     if (s)
         return s;
     const struct model_config *c = &w->model.weights->config;

@@ -129,3 +129,22 @@ void model_argument(struct argp_state *state, const char **model, char *arg)
         argp_failure(state, EXIT_USAGE, 0, "one model at a time: '%s' is one too many", arg);
     *model = arg;
 }
+
+enum status quantize_by_words(struct qmodel *q, const struct weights *w, const struct quantize_words *words, struct par *par, struct err *e)
+{
+    const struct format_info *f = format_find(words->format);
+    if (!f)
+        return fail(e, ST_EUSAGE, "format '%s' is unknown; `qbench list formats` shows them", words->format);
+    struct qspec spec = {.format = (enum format)(f - formats)};
+    enum status s = ST_OK;
+    if (f->qmax) {
+        spec.method = quantizer_find(words->method);
+        spec.group = words->group;
+        if (!spec.method)
+            return fail(e, ST_EUSAGE, "method '%s' is unknown; `qbench list methods` shows them", words->method);
+        if (spec.method->family == FAMILY_QAT)
+            return fail(e, ST_EUSAGE, "method %s trains; take one that does not, or a suite", words->method);
+        s = qspec_check(&spec, e);
+    }
+    return s ? s : quantize(q, w, &spec, NULL, par, e);
+}

@@ -5,6 +5,7 @@
 
 #include "checkpoint.h"
 #include "options.h"
+#include "quant.h"
 
 /* argv[0] is "qbench model VERB"; the exit code. */
 int model_info(int argc, char **argv);
@@ -20,6 +21,13 @@ int model_prune(int argc, char **argv);
 enum status model_by_name(struct checkpoint *c, const char *name, const struct options *o, struct err *e);
 /* The same with a tokenizer in place of the model's own; NULL: its own. */
 enum status model_by_name_with(struct checkpoint *c, const char *name, const char *tokenizer, const struct options *o, struct err *e);
+
+/* Quantizes as the options say; formats of floats need no method. ST_EUSAGE: an unknown word, or a method that trains. */
+struct quantize_words {
+    const char *format, *method;
+    int group;
+};
+enum status quantize_by_words(struct qmodel *q, const struct weights *w, const struct quantize_words *words, struct par *par, struct err *e);
 
 /* For the parser of a verb whose one argument is a model: keeps the first, refuses a second. */
 void model_argument(struct argp_state *state, const char **model, char *arg);

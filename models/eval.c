@@ -88,26 +88,24 @@ static enum status buffers_alloc(struct buffers *b, size_t rows, size_t vocab, i
     return fail(e, ST_ENOMEM, "no memory for the logits of %zu tokens", rows);
 }
 
-/* Windows first … first + batch of the stream; a short batch repeats its last window unscored. */
-static void cut_windows(struct buffers *b, const struct tokens *t, int first, int windows, int window, int batch)
+/* Windows first … first + batch of the plan; a short batch repeats its last window unscored. */
+static void cut_windows(struct buffers *b, const struct windows *w, int first, int batch)
 {
+    int room = w->context;
     for (int i = 0; i < batch; i++) {
-        bool real = first + i < windows;
-        const int32_t *ids = t->id + (size_t)(real ? first + i : windows - 1) * (size_t)window;
-        for (int j = 0; j < window; j++) {
-            int32_t next = j + 1 < window ? ids[j + 1] : -1;
-            b->ids[i * window + j] = ids[j];
-            b->targets[i * window + j] = real && next != t->boundary ? next : -1;
-        }
+        bool real = (size_t)(first + i) < w->count;
+        windows_fill(w, real ? (size_t)(first + i) : w->count - 1, room, b->ids + i * room, b->targets + i * room);
+        for (int j = 0; j < room && !real; j++)
+            b->targets[i * room + j] = -1;
     }
 }
 
-static void collect(struct quality *q, const struct buffers *b, int first, int window, int batch, const struct tokens *t, const struct tokenizer *tokenizer)
+static void collect(struct quality *q, const struct buffers *b, int first, int window, int batch, const struct tokenizer *tokenizer)
 {
     for (int i = 0; i < batch * window; i++) {
         if (b->targets[i] < 0)
             continue;
-        q->bytes += tokens_bytes(t, tokenizer, (size_t)first * (size_t)window + (size_t)i + 1);
+        q->bytes += token_bytes(tokenizer, b->ids[i], b->targets[i]);
         q->nll[q->n] = b->nll[i];
         q->block[q->n] = first + i / window;
         q->accuracy += b->right[i];
@@ -139,21 +137,19 @@ static void quality_finish(struct quality *q)
     q->kl_max = q->ref_nll ? q->kl_max : NAN;
 }
 
-enum status eval_quality(struct quality *q, struct infer *model, struct infer *ref, const struct tokens *t,
-                         const struct tokenizer *tokenizer, int window, int batch, int vocab, struct par *p, struct err *e)
+enum status eval_windows(struct quality *q, struct infer *model, struct infer *ref, const struct windows *w, const struct tokenizer *tokenizer,
+                         int batch, int vocab, struct par *p, struct err *e)
 {
     struct buffers b = {0};
-    int windows = (int)(t->count / (size_t)window), rows = batch * window;
+    int window = w->context, windows = (int)w->count, rows = batch * window;
     *q = (struct quality){0};
-    if (windows < 2)
-        return fail(e, ST_EUSAGE, "the text has %zu tokens; %d are needed for two windows of %d", t->count, 2 * window, window);
-    enum status st = quality_alloc(q, (size_t)windows * (size_t)window, ref != NULL, e);
+    enum status st = quality_alloc(q, w->targets + 1, ref != NULL, e);
     if (st == ST_OK)
         st = buffers_alloc(&b, (size_t)rows, (size_t)vocab, par_threads(p), ref != NULL, e);
     struct scoring s = {.logits = b.logits, .ref_logits = b.ref_logits, .targets = b.targets, .vec = vec_get(), .room = b.room, .rows = rows,
                         .vocab = vocab, .nll = b.nll, .ref_nll = b.ref_nll, .kl = b.kl, .same = b.same, .right = b.right};
     for (int first = 0; st == ST_OK && first < windows; first += batch) {
-        cut_windows(&b, t, first, windows, window, batch);
+        cut_windows(&b, w, first, batch);
         infer_reset(model);
         st = infer_forward(model, b.ids, window, INFER_ALL, b.logits, e);
         if (st == ST_OK && ref) {
@@ -162,7 +158,7 @@ enum status eval_quality(struct quality *q, struct infer *model, struct infer *r
         }
         if (st == ST_OK) {
             par_run(p, score_rows, &s);
-            collect(q, &b, first, window, batch, t, tokenizer);
+            collect(q, &b, first, window, batch, tokenizer);
         }
     }
     if (st == ST_OK && q->n == 0)
@@ -172,5 +168,18 @@ enum status eval_quality(struct quality *q, struct infer *model, struct infer *r
     else
         quality_free(q);
     buffers_free(&b);
+    return st;
+}
+
+enum status eval_quality(struct quality *q, struct infer *model, struct infer *ref, const struct tokens *t,
+                         const struct tokenizer *tokenizer, int window, int batch, int vocab, struct par *p, struct err *e)
+{
+    struct windows w;
+    *q = (struct quality){0};
+    enum status st = protocol_plan_tokens(&w, t, t->boundary, window, e);
+    if (st != ST_OK)
+        return st;
+    st = eval_windows(q, model, ref, &w, tokenizer, batch, vocab, p, e);
+    windows_free(&w);
     return st;
 }

@@ -4,7 +4,7 @@
 #define QBENCH_EVAL_H
 
 #include "infer.h"
-#include "text.h"
+#include "protocol.h"
 
 /*
  * Protocol "chunk": the stream of documents (each preceded by the boundary token) is cut into windows of `window`
@@ -26,6 +26,9 @@ struct quality {
 /* model and ref: sessions with batch and max_tokens >= window from eval_shape; ref may be NULL (or == model). */
 enum status eval_quality(struct quality *q, struct infer *model, struct infer *ref, const struct tokens *t,
                          const struct tokenizer *tokenizer, int window, int batch, int vocab, struct par *p, struct err *e);
+/* The same for any plan: its windows are the blocks, and its context is what the sessions were opened for. */
+enum status eval_windows(struct quality *q, struct infer *model, struct infer *ref, const struct windows *w, const struct tokenizer *tokenizer,
+                         int batch, int vocab, struct par *p, struct err *e);
 void quality_free(struct quality *q);
 
 /* The window of protocol "chunk": the model's context, 2048 at most. */

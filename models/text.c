@@ -379,12 +379,12 @@ static int32_t boundary_of(const struct tokenizer *t)
     return v->bos >= 0 ? v->bos : v->eos;
 }
 
-int tokens_bytes(const struct tokens *t, const struct tokenizer *tokenizer, size_t i)
+int token_bytes(const struct tokenizer *t, int32_t before, int32_t id)
 {
     int bytes;
-    const uint8_t *text = tokenizer_piece(tokenizer, t->id[i], &bytes);
-    bool first = i == 0 || (t->boundary >= 0 && t->id[i - 1] == t->boundary);
-    return bytes - (first && bytes > 0 && text[0] == ' ' && tokenizer_vocab(tokenizer)->space_prefix);
+    const uint8_t *text = tokenizer_piece(t, id, &bytes);
+    bool first = before < 0 || before == boundary_of(t);
+    return bytes - (first && bytes > 0 && text[0] == ' ' && tokenizer_vocab(t)->space_prefix);
 }
 
 static enum status put_document(struct tokens *t, struct id_list *ids, const struct corpus *c, const struct document *d, struct tokenizer *tokenizer,
@@ -417,6 +417,6 @@ enum status tokens_cut(struct tokens *t, const struct corpus *c, enum split spli
     if (s)
         tokens_free(t);
     for (; !s && max_tokens && t->count > max_tokens; t->count--)
-        t->bytes -= (size_t)tokens_bytes(t, tokenizer, t->count - 1);
+        t->bytes -= (size_t)token_bytes(tokenizer, t->count > 1 ? t->id[t->count - 2] : -1, t->id[t->count - 1]);
     return s;
 }

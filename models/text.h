@@ -61,7 +61,8 @@ enum status tokens_cut(struct tokens *t, const struct corpus *c, enum split spli
                        struct err *e);
 void tokens_free(struct tokens *t);
 
-/* The bytes of text that token i stands for: a space that the tokenizer puts in front of a document is none of it. */
-int tokens_bytes(const struct tokens *t, const struct tokenizer *tokenizer, size_t i);
+/* The bytes of text that an id stands for, `before` being the id in front of it (-1: none): a space that the tokenizer puts in front of a
+ * document is none of the text. */
+int token_bytes(const struct tokenizer *t, int32_t before, int32_t id);
 
 #endif
