@@ -79,7 +79,7 @@ static enum status score(struct run *r, struct err *e)
     const struct model_config *c = &r->model.weights->config;
     int window = r->windows.context, batch = eval_batch(c, window);
     struct infer *model = NULL, *reference = NULL;
-    enum status s = infer_open(&model, &r->q, NULL, batch, window, batch * window, r->par, e);
+    enum status s = infer_open(&model, &r->q, NULL, &(struct infer_shape){.batch = batch, .max_tokens = window, .max_chunk = batch * window}, r->par, e);
     if (!s && r->reference.linear)
         s = infer_open(&reference, &r->reference, NULL, batch, window, batch * window, r->par, e);
     if (!s)
