@@ -53,12 +53,37 @@ const struct peak peak_int8_avx2 = {
     .run = run_int8,
 };
 
+/* Products of codes of 4 bits or fewer need no more than 16 bits for a while, and leave out the second instruction. */
+static inline chain step_int4(chain acc, chain *x, chain w)
+{
+    PEAK_OPAQUE(*x);
+    acc = _mm256_add_epi16(acc, _mm256_maddubs_epi16(*x, w));
+    PEAK_OPAQUE(acc);
+    return acc;
+}
+
+static double run_int4(long iterations)
+{
+    const chain ones = _mm256_set1_epi8(1), want = _mm256_set1_epi16((short)(2u * PEAK_REPEAT * (unsigned long)iterations));
+    return chain_run(iterations, 32, _mm256_setzero_si256(), ones, ones, want, step_int4);
+}
+
+const struct peak peak_int4_avx2 = {
+    .name = "int4_avx2",
+    .title = "int4 x int8 multiply-accumulate by maddubs, added in 16 bits, 256 bits",
+    .needs = ISA_AVX2,
+    .unit_op = "op",
+    .run = run_int4,
+};
+
 #else
 
 static const char why[] = "this build has no AVX2 code (not x86-64)";
 const struct peak peak_f32_avx2 = {.name = "f32_avx2", .title = "fp32 fused multiply-add, 256 bits", .needs = ISA_AVX2,
                                    .unit_op = "flop", .absent = why};
 const struct peak peak_int8_avx2 = {.name = "int8_avx2", .title = "int8 multiply-accumulate, 256 bits", .needs = ISA_AVX2,
+                                    .unit_op = "op", .absent = why};
+const struct peak peak_int4_avx2 = {.name = "int4_avx2", .title = "int4 x int8 multiply-accumulate, 256 bits", .needs = ISA_AVX2,
                                     .unit_op = "op", .absent = why};
 
 #endif
