@@ -79,9 +79,10 @@ static enum status score(struct run *r, struct err *e)
     const struct model_config *c = &r->model.weights->config;
     int window = r->windows.context, batch = eval_batch(c, window);
     struct infer *model = NULL, *reference = NULL;
-    enum status s = infer_open(&model, &r->q, NULL, &(struct infer_shape){.batch = batch, .max_tokens = window, .max_chunk = batch * window}, r->par, e);
+    const struct infer_shape shape = {.batch = batch, .max_tokens = window, .max_chunk = batch * window};
+    enum status s = infer_open(&model, &r->q, NULL, &shape, r->par, e);
     if (!s && r->reference.linear)
-        s = infer_open(&reference, &r->reference, NULL, batch, window, batch * window, r->par, e);
+        s = infer_open(&reference, &r->reference, NULL, &shape, r->par, e);
     if (!s)
         s = eval_windows(&r->quality, model, reference, &r->windows, r->model.tokenizer, batch, c->vocab, r->par, e);
     infer_close(model);
