@@ -46,7 +46,7 @@ static struct weights *make_weights(bool tied)
     struct model_config c = config_of(tied);
     struct weights *w = weights_alloc(&c, NULL);
     assert_non_null(w);
-    weights_random(w, 3);
+    weights_random(w, 3, NULL);
     for (int i = 0; i < c.dim; i++)
         w->norm[i] = w->layer[1].ffn_norm[i] = 1 + (float)i / 64;
     return w;
