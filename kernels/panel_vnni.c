@@ -66,21 +66,27 @@ struct tile {
 
 VNNI_INLINE void fold(const struct tile *v, int g, __m512i acc[TOKENS][PANELS], const int T, const int P)
 {
-    const size_t row = PANELS * PANEL_ROWS;
-    const float *scale = v->scale + (size_t)g * row, *shift = v->shift + (size_t)g * row;
+    const float *scale = v->scale + g * PANELS * PANEL_ROWS, *shift = v->shift + g * PANELS * PANEL_ROWS;
+    float *s = v->s;
+    __m512 by[PANELS];
+    PANEL_UNROLL
+    for (int b = 0; b < P; b++) {
+        by[b] = _mm512_load_ps(scale + b * PANEL_ROWS);
+        __asm__("" : "+v"(by[b]));
+    }
     SETTLE();
     EACH(T, P)
     {
-        float *s = v->s + (size_t)t * row + b * PANEL_ROWS;
-        _mm512_store_ps(s, _mm512_fmadd_ps(_mm512_load_ps(scale + b * PANEL_ROWS), _mm512_cvtepi32_ps(acc[t][b]), _mm512_load_ps(s)));
+        float *at = s + (t * PANELS + b) * PANEL_ROWS;
+        _mm512_store_ps(at, _mm512_fmadd_ps(by[b], _mm512_cvtepi32_ps(acc[t][b]), _mm512_load_ps(at)));
     }
     SETTLE();
     if (!v->shift)
         return;
     EACH(T, P)
     {
-        float *s = v->s + (size_t)t * row + b * PANEL_ROWS;
-        _mm512_store_ps(s, _mm512_fmadd_ps(_mm512_load_ps(shift + b * PANEL_ROWS), _mm512_set1_ps(v->x_sum[t][g]), _mm512_load_ps(s)));
+        float *at = s + (t * PANELS + b) * PANEL_ROWS;
+        _mm512_store_ps(at, _mm512_fmadd_ps(_mm512_load_ps(shift + b * PANEL_ROWS), _mm512_set1_ps(v->x_sum[t][g]), _mm512_load_ps(at)));
     }
 }
 
@@ -90,10 +96,11 @@ VNNI_INLINE void multiply(const struct tile *v, const int T, const int P)
     __m512i acc[TOKENS][PANELS], w[PANELS];
     const uint8_t *quad = v->quad, *ahead = v->ahead;
     const int8_t *x = v->x;
+    int32_t *sum = v->sum;
     const size_t ldx = v->ldx, ahead_step = v->ahead_step;
     for (int g = 0; g < v->groups; g++) {
         EACH(T, P)
-            acc[t][b] = v->resume ? _mm512_load_si512(v->sum + (t * PANELS + b) * PANEL_ROWS) : _mm512_set1_epi32(v->start[t][g]);
+            acc[t][b] = v->resume ? _mm512_load_si512(sum + (t * PANELS + b) * PANEL_ROWS) : _mm512_set1_epi32(v->start[t][g]);
         for (int left = g + 1 < v->groups ? v->quads : v->last_quads; left > 0; left--) {
             PANEL_UNROLL
             for (int b = 0; b < P; b++)
@@ -116,7 +123,7 @@ VNNI_INLINE void multiply(const struct tile *v, const int T, const int P)
             fold(v, g, acc, T, P);
         else
             EACH(T, P)
-                _mm512_store_si512(v->sum + (t * PANELS + b) * PANEL_ROWS, acc[t][b]);
+                _mm512_store_si512(sum + (t * PANELS + b) * PANEL_ROWS, acc[t][b]);
     }
 }
 
