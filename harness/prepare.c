@@ -52,6 +52,7 @@ struct need {
     char text[512];
     char model[CASE_VALUE_MAX]; /* identity of the base, once known */
     char path[1024], tuned[1024];
+    char skip[sizeof ((struct bench_case *)0)->skip];
 };
 
 static const struct need *find_need(const struct need *needs, size_t n, const char *text)
@@ -78,6 +79,7 @@ static enum status meet(struct need *need, struct bench_case *c, struct zoo *z, 
     snprintf(need->model, sizeof need->model, "%s", case_text(c, "model"));
     snprintf(need->path, sizeof need->path, "%s", c->settings.model_path);
     snprintf(need->tuned, sizeof need->tuned, "%s", c->settings.tuned_path);
+    snprintf(need->skip, sizeof need->skip, "%s", c->skip);
     snprintf(name, sizeof name, "%.*s", (int)strcspn(need->model, "@"), need->model);
     if (st == ST_OK)
         st = record(store, &base, name, e);
@@ -158,6 +160,7 @@ enum status prepare_models(struct bench_case *cases, size_t n, bool train, struc
         if (met) {
             snprintf(c->settings.model_path, sizeof c->settings.model_path, "%s", met->path);
             snprintf(c->settings.tuned_path, sizeof c->settings.tuned_path, "%s", met->tuned);
+            snprintf(c->skip, sizeof c->skip, "%s", met->skip);
             st = case_set(c, "model", met->model, e);
             case_make_key(c);
             continue;

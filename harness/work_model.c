@@ -227,7 +227,10 @@ enum status model_prepare(struct bench_case *c, struct zoo *z, struct checkpoint
         st = prepare_foreign(c, base, e);
     else if (z->train)
         st = open_base(c, base, z->par, e);
-    if (st == ST_OK && z->train && needs_tuning(c))
+    bool tune = st == ST_OK && z->train && needs_tuning(c);
+    if (tune && !base->tokenizer)
+        snprintf(c->skip, sizeof c->skip, "model %s has no tokenizer, so no text can train it", base->hash);
+    else if (tune)
         st = prepare_tuned(c, z, base, tuned, e);
     if (st == ST_OK)
         case_make_key(c);
