@@ -96,7 +96,7 @@ static void globs_walk_the_tables(void **state)
     suite_close(&s);
     /* kernels of another format are no cases; f32 has no group, so its cases are one */
     s = loaded("sections:\n  a:\n    work: gemm\n    format: [f32, int4]\n    kernel: '*_scalar'\n    group: [0, 32]\n    n: 64\n    k: 64\n");
-    assert_cases(&s, SHOW("kernel", "group"), "f32_scalar 0\nint4_scalar 0\nint4_scalar 32\n");
+    assert_cases(&s, SHOW("kernel", "group"), "f32_scalar 0\nint4_scalar 0\nint4a16_scalar 0\nint4_scalar 32\nint4a16_scalar 32\n");
     s = loaded("sections:\n  a:\n    work: [bandwidth, peak]\n    op: ['*', read]\n    bytes: 4096\n");
     n = 0;
     for (size_t i = 0; i < s.count; i++)
