@@ -215,7 +215,8 @@ int cmd_generate(int argc, char **argv)
     static const struct argp_child children[] = {{&options_argp, 0, "Common options:", 10}, {0}};
     static const struct argp argp = {
         own, parse, "MODEL",
-        "Goes on with a text. MODEL is a trained preset, a hash of the cache, or any file that `qbench model import` reads. The same seed draws the same text.\v"
+        "Goes on with a text. MODEL is a trained preset, a hash of the cache, or any file that `qbench model import` reads. "
+        "The same seed draws the same text.\v"
         "Examples:\n"
         "  qbench generate 1m --prompt 'In the beginning'\n"
         "  qbench generate stories.gguf --weights int4 --group 32 --temperature 0.8 --top-p 0.9 --seed 3\n"

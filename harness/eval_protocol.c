@@ -52,12 +52,13 @@ static enum status plan(struct run *r, struct err *e)
     struct infile f;
     char *text = NULL;
     const struct protocol *protocol = &protocols[r->protocol];
-    int model = r->model.weights->config.context, context = r->p->context ? r->p->context : protocol->context ? protocol->context : eval_window(&r->model.weights->config);
+    const struct model_config *c = &r->model.weights->config;
+    int context = r->p->context ? r->p->context : protocol->context ? protocol->context : eval_window(c);
     if (!r->model.tokenizer)
         return fail(e, ST_EUSAGE, "model %s has no tokenizer; give one by --tokenizer FILE", r->model.hash);
-    if (context > model)
-        return fail(e, ST_EUSAGE, "protocol %s: windows of %d ids are longer than the model's context of %d; take a shorter --context", protocol->name,
-                    context, model);
+    if (context > c->context)
+        return fail(e, ST_EUSAGE, "protocol %s: windows of %d ids are longer than the model's context of %d; take a shorter --context",
+                    protocol->name, context, c->context);
     enum status s = infile_open(&f, r->p->text, e);
     if (s)
         return s;
@@ -179,7 +180,8 @@ static struct table *tell(const struct run *r, const struct interval *nll)
         say(t, "kl", "nat", q->kl);
         say(t, "top1", "", q->top1);
     }
-    table_note(t, "Mean NLL over all scored targets, with its 95 %% interval (bootstrap over windows). Figures compare under the same protocol, context and tokenizer: the same plan.");
+    table_note(t, "Mean NLL over all scored targets, with its 95 %% interval (bootstrap over windows). Figures compare under the same protocol, "
+                  "context and tokenizer: the same plan.");
     return t;
 }
 

@@ -65,15 +65,16 @@ static enum status import(const struct arguments *a, struct checkpoint *c, char 
 int model_import(int argc, char **argv)
 {
     static const struct argp_option own[] = {
-        {"tokenizer", OPT_TOKENIZER, "FILE", 0, "Its tokenizer: GGUF, tokenizer.json, llama2.c's tokenizer.bin, vocab.bpe (default: what lies in or beside the model)", 0},
+        {"tokenizer", OPT_TOKENIZER, "FILE", 0, "Its tokenizer: GGUF, tokenizer.json, llama2.c's tokenizer.bin, vocab.bpe (default: what lies in or beside "
+                                               "the model)", 0},
         {"name", OPT_NAME, "NAME", 0, "What to call it (default: by its file or folder)", 0},
         {0},
     };
     static const struct argp_child children[] = {{&options_argp, 0, "Common options:", 10}, {0}};
     static const struct argp argp = {
         own, parse, "PATH",
-        "Takes a model of another program into the cache, with its tokenizer, and prints the name that suites know it by. PATH is a GGUF file, a llama2.c "
-        "checkpoint, a Hugging Face folder of LlamaForCausalLM, or a file of qbench's own.\v"
+        "Takes a model of another program into the cache, with its tokenizer, and prints the name that suites know it by. PATH is a GGUF file, "
+        "a llama2.c checkpoint, a Hugging Face folder of LlamaForCausalLM, or a file of qbench's own.\v"
         "Examples:\n"
         "  qbench model import stories260K.bin --tokenizer tok512.bin\n"
         "  qbench model import llama-q4_k.gguf --name llama\n"

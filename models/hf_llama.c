@@ -235,7 +235,8 @@ static enum status check_size(const struct model_config *c, const struct shards 
         bytes += s->file[i].buffer_bytes;
     if (config_parameters(c) <= bytes / sizeof(uint16_t))
         return ST_OK;
-    return fail(e, ST_EFORMAT, "%s: config.json describes %zu parameters, more than the %zu bytes of its files hold", folder, config_parameters(c), bytes);
+    return fail(e, ST_EFORMAT, "%s: config.json describes %zu parameters, more than the %zu bytes of its files hold", folder,
+                config_parameters(c), bytes);
 }
 
 enum status hf_llama_read(struct weights **out, const char *folder, struct err *e)
