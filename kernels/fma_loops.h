@@ -16,7 +16,7 @@
  *
  * A tile is T tokens x FMA_VECTORS vectors of rows in registers; sums over further blocks of columns meet in y.
  */
-enum { FMA_VECTORS = 2, FMA_ROWS = FMA_VECTORS * FMA_LANES, FMA_COLUMNS = 512, FMA_X = 1 << 17 };
+enum { FMA_VECTORS = 2, FMA_ROWS = FMA_VECTORS * FMA_LANES, FMA_COLUMNS = 256, FMA_X = 1 << 17 };
 
 /* Up to so many tokens, converting weights anew for every tile beats laying them out. */
 enum { FMA_FEW = 2 * FMA_TOKENS };
@@ -137,10 +137,11 @@ FMA_INLINE void fma_gemm(const struct gemm_args *a, bool bf16, fma_weights *weig
 {
     _Alignas(64) float x[FMA_X + FMA_LANES], w[FMA_COLUMNS * FMA_ROWS];
     struct fma_tile f = {.w = w, .ldy = a->ldy};
-    int most = FMA_X / min_int(a->k, FMA_COLUMNS) / FMA_TOKENS * FMA_TOKENS;
-    for (int i0 = 0; i0 < a->m; i0 += most)
+    int most = FMA_X / min_int(a->k, FMA_COLUMNS), blocks = (a->m + most - 1) / most;
+    for (int block = 0, i0, i1; block < blocks; block++)
         for (int k0 = 0; k0 < a->k; k0 += FMA_COLUMNS) {
-            int tokens = min_int(most, a->m - i0);
+            par_span(a->m, 1, block, blocks, &i0, &i1);
+            int tokens = i1 - i0;
             f.columns = min_int(FMA_COLUMNS, a->k - k0);
             f.more = k0 > 0;
             fma_lay_tiles(a, bf16, i0, tokens, k0, f.columns, x);

@@ -87,10 +87,12 @@ static void test_tokens(void **state)
     struct rng r;
     rng_seed(&r, SEED);
     assert_int_equal(problem_reserve(&a, 64, 65536, 64, &e), ST_OK);
+    assert_int_equal(problem_reserve(&a, 1023, 256, 64, &e), ST_OK);
     for (int f = 0; f < FORMAT_COUNT; f++) {
         for (int m = 1; m <= 27; m++)
             shape(&a, (enum format)f, m, 48, 136, formats[f].qmax && m % 2 ? 64 : 0, m, &r);
         shape(&a, (enum format)f, 29, 33, 20000, 0, 0, &r);
+        shape(&a, (enum format)f, 1023, 17, 256, 0, 1, &r); /* more than one block of tokens, neither a whole number of tiles */
     }
     acts_free(&a);
 }
