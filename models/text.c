@@ -10,6 +10,8 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include "utf8.h"
+
 const char *const split_names[SPLIT_COUNT] = {"train", "calib", "valid", "test"};
 
 /* The seed of the documents' hash: of the first two thousand, the one whose splits of Debian 12's kjv, python and man come nearest
@@ -74,38 +76,11 @@ static uint32_t posix_cksum(const uint8_t *p, size_t n)
 
 /* ---- UTF-8 */
 
-/* The length of the well-formed character at s (Unicode 15, table 3-7), or 0. */
-static size_t utf8_character(const uint8_t *s, size_t n)
-{
-    uint8_t c = s[0], low = 0x80, high = 0xbf;
-    if (c < 0x80)
-        return 1;
-    size_t length = c >= 0xf0 ? 4 : c >= 0xe0 ? 3 : 2;
-    if (c < 0xc2 || c > 0xf4 || n < length)
-        return 0;
-    if (c == 0xe0)
-        low = 0xa0; /* overlong */
-    else if (c == 0xed)
-        high = 0x9f; /* surrogates */
-    else if (c == 0xf0)
-        low = 0x90; /* overlong */
-    else if (c == 0xf4)
-        high = 0x8f; /* past U+10FFFF */
-    if (s[1] < low || s[1] > high)
-        return 0;
-    for (size_t i = 2; i < length; i++)
-        if ((s[i] & 0xc0) != 0x80)
-            return 0;
-    return length;
-}
-
 static enum status check_utf8(const struct corpus *c, const char *path, struct err *e)
 {
-    for (size_t at = 0, n; at < c->bytes; at += n) {
-        n = utf8_character(c->text + at, c->bytes - at);
-        if (!n)
-            return fail(e, ST_EFORMAT, "%s: not UTF-8 at byte %zu (0x%02x); convert it with iconv", path, at, c->text[at]);
-    }
+    size_t at = utf8_run(c->text, c->bytes);
+    if (at < c->bytes)
+        return fail(e, ST_EFORMAT, "%s: not UTF-8 at byte %zu (0x%02x); convert it with iconv", path, at, c->text[at]);
     return ST_OK;
 }
 
