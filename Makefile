@@ -135,7 +135,7 @@ deps-check:
 	need="$(missing)"; [ -z "$$need" ] || { command -v dpkg-query >/dev/null || exit 0; echo "qbench: not installed: $$need; run 'make deps'" >&2; exit 1; }
 
 ## corpus      extract the texts from Debian's packages into cache/corpus/
-corpus:
+corpus: | $(if $(filter bench test check-all,$(MAKECMDGOALS)),deps,deps-check)
 	models/corpus.sh cache/corpus
 
 ## bench       train, quantize, measure, print the table and draw the charts (suites/quick.yaml)
