@@ -15,7 +15,9 @@
 enum {
     PANELS = 4,
     TOKENS = 6,
-    COLUMNS = 512,
+    COLUMNS = 512,        /* of a stretch, at most */
+    FEW = 24,             /* up to so many tokens, unpacking costs as much as multiplying, and half the columns are faster: */
+    FEW_COLUMNS = 256,    /* packed and unpacked codes both stay in L1 */
     QUADS = COLUMNS / PANEL_QUAD,
     GROUPS = COLUMNS / 8, /* of a stretch, at most */
     MANY = 256,           /* tokens of a block, at most */
@@ -30,7 +32,8 @@ struct block {
     vnni_unpack *unpack;
     int i0, i1;              /* tokens */
     int n, panels;           /* rows from n on */
-    int column, width;       /* of the stretch */
+    int most;                /* columns of a stretch */
+    int column, width;       /* of this one */
     const uint8_t *next[PANELS]; /* the codes that will be wanted after these */
     const uint8_t *next_scale[PANELS];
     _Alignas(64) uint8_t quad[QUADS][PANELS][VNNI_LINE];
@@ -140,10 +143,10 @@ TILES(4)
 static multiply_fn *const multiplies[PANELS][TOKENS] = {ROW(1), ROW(2), ROW(3), ROW(4)};
 
 /* The stretch at column: whole groups, or a part of one. */
-static int stretch_width(const struct panel *p, int column)
+static int stretch_width(const struct panel *p, int column, int most)
 {
-    int whole = COLUMNS / p->group * p->group, left = p->columns - column;
-    return whole ? min_int(whole, left) : min_int(COLUMNS, min_int(p->group - column % p->group, left));
+    int whole = most / p->group * p->group, left = p->columns - column;
+    return whole ? min_int(whole, left) : min_int(most, min_int(p->group - column % p->group, left));
 }
 
 static const uint8_t *codes_at(const struct panel *p, const uint8_t *panel, int column)
@@ -185,7 +188,7 @@ static void set_scales(struct block *v, int b)
 /* tiles: how many of the next panels' codes will be fetched while multiplying. */
 static void open_stretch(struct block *v, int tiles)
 {
-    v->width = stretch_width(&v->p, v->column);
+    v->width = stretch_width(&v->p, v->column, v->most);
     int steps = v->width / v->p.step_columns;
     set_next(v);
     for (int b = 0; b < v->panels; b++) {
@@ -251,6 +254,7 @@ void vnni_prefill(const struct gemm_args *a, enum format format, vnni_unpack *un
     int most = max_int(min_int(X_BYTES / a->ldx, MANY), TOKENS), count = (a->m + most - 1) / most;
     for (int block = 0; block < count; block++) {
         par_span(a->m, 1, block, count, &v.i0, &v.i1);
+        v.most = v.i1 - v.i0 > FEW ? COLUMNS : FEW_COLUMNS;
         for (v.n = a->n0; v.n < a->n1; v.n += PANELS * PANEL_ROWS) {
             v.panels = min_int(PANELS, (a->n1 - v.n + PANEL_ROWS - 1) / PANEL_ROWS);
             memset(v.s, 0, (size_t)(v.i1 - v.i0) * sizeof v.s[0]);
