@@ -155,19 +155,6 @@ VNNI_INLINE void vnni_bytes(const uint8_t *step, int steps, const uint8_t *ahead
     }
 }
 
-/* A kernel's functions, from how it reads its codes. */
-#define VNNI_GEMM(format, code, read)                                                                                 \
-    static void unpack(const uint8_t *step, int steps, const uint8_t *ahead, uint8_t *quad, size_t stride)            \
-    {                                                                                                                 \
-        vnni_bytes(step, steps, ahead, quad, stride, &code, read);                                                    \
-    }                                                                                                                 \
-    static void gemm(const struct gemm_args *a)                                                                       \
-    {                                                                                                                 \
-        if (a->m > 1)                                                                                                 \
-            vnni_prefill(a, format, unpack);                                                                          \
-        else                                                                                                          \
-            vnni_decode(a, format, &code, read);                                                                      \
-    }
 #define VNNI_PARTS .packed_size = panel_size, .pack = panel_pack, .gemm = gemm
 
 #else

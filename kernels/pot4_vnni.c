@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-#include "panel_vnni.h"
+#include "panel_vnni_few.h"
 
 #ifdef __AVX512VNNI__
 static const struct vnni_code code = {.lines = 1, .quads = 2, .terms = 2};

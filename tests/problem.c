@@ -46,7 +46,7 @@ static void fill_weights(struct problem *p, struct rng *r)
     for (size_t i = 0; i < count && !qmax; i++)
         p->dense[i] = p->fill == FILL_LARGEST ? 1.0f : p->fill == FILL_SUBNORMAL ? 0x1p-130f * rng_normal(r) : rng_normal(r);
     for (size_t i = 0; i < count && qmax; i++)
-        p->q.plane.codes[i] = code(p->format, p->fill, r);
+        p->q.plane.codes[i] = p->fill == FILL_LARGEST && p->m % 2 ? (int8_t)qmax : code(p->format, p->fill, r); /* either end */
     size_t scales = (size_t)p->n * (size_t)qlinear_groups(p->k, p->group);
     for (size_t i = 0; i < scales && qmax; i++) {
         float scale = rng_below(r, 9) == 0 ? 1e-6f * rng_uniform(r) : rng_normal(r); /* some are subnormal in fp16 */
