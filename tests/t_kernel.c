@@ -92,7 +92,8 @@ static void test_tokens(void **state)
         for (int m = 1; m <= 27; m++)
             shape(&a, (enum format)f, m, 48, 136, formats[f].qmax && m % 2 ? 64 : 0, m, &r);
         shape(&a, (enum format)f, 29, 33, 20000, 0, 0, &r);
-        shape(&a, (enum format)f, 1023, 17, 256, 0, 1, &r); /* more than one block of tokens, neither a whole number of tiles */
+        if (f <= FORMAT_INT8) /* more than one block of tokens, neither a whole number of tiles */
+            shape(&a, (enum format)f, 1023, 17, 256, 0, 1, &r);
     }
     acts_free(&a);
 }
