@@ -195,22 +195,32 @@ static enum status gather_rows(struct qlinear *out, float *dense, const struct q
     return s;
 }
 
+/* w (rows, k) = what the bound of kernel.h weighs |x| by: |scale code| + |shift|, or |w| where weights are float. */
+static void weight_sizes(const struct qlinear *rows, float *w)
+{
+    int groups = qlinear_groups(rows->cols, rows->plane.group), group = rows->plane.group ? rows->plane.group : rows->cols;
+    qlinear_dequantize(rows, w);
+    for (int r = 0; r < rows->rows; r++)
+        for (int c = 0; c < rows->cols; c++, w++) {
+            float shift = rows->plane.shift ? rows->plane.shift[(size_t)r * (size_t)groups + (size_t)(c / group)] : 0.0f;
+            *w = fabsf(*w - shift) + fabsf(shift);
+        }
+}
+
 /*
- * A dot product of k terms in any order of addition, fused or not, is within k u / (1 - k u) * sum |x w| of the exact one
- * (Higham 2002, §3.1); the oracle rounds its double sum once, and the sum of magnitudes is itself rounded.
+ * The bound of kernel.h, where terms = k + 2 groups: a dot product in any order of addition, fused or not, is within n u / (1 - n u) * sum
+ * |x w| of the exact one (Higham 2002, §3.1); the oracle rounds its double sum once, and the sum of magnitudes is itself rounded.
  */
-static void derive_slack(struct reference *r, float *w, float *x, int k)
+static void derive_slack(struct reference *r, float *w, float *x, int k, int terms)
 {
     const struct qlinear sizes = {.rows = r->rows, .cols = k, .format = FORMAT_F32, .dense = w, .act_gain = 1};
-    const double u = 0x1p-24, gamma = k * u / (1 - k * u);
+    const double u = 0x1p-24, gamma = terms * u / (1 - terms * u);
     size_t outputs = (size_t)r->tokens * (size_t)r->rows;
-    for (size_t i = 0; i < (size_t)r->rows * (size_t)k; i++)
-        w[i] = fabsf(w[i]);
     for (size_t i = 0; i < (size_t)r->tokens * (size_t)k; i++)
         x[i] = fabsf(x[i]);
     kernel_oracle(&sizes, ACT_F32, x, r->tokens, k, r->slack, r->rows);
     for (size_t i = 0; i < outputs; i++)
-        r->slack[i] = (float)((gamma + u) * (1 + 4 * u) * (double)r->slack[i]);
+        r->slack[i] = (float)((gamma + u) * (1 + 8 * u) * (double)r->slack[i]);
 }
 
 static enum status make_reference(struct job *j, const struct qlinear *q, struct rng *rng, struct err *e)
@@ -233,8 +243,8 @@ static enum status make_reference(struct job *j, const struct qlinear *q, struct
             memcpy(x + (size_t)i * k, j->x + (size_t)r->token[i] * k, k * sizeof *x);
         kernel_oracle(&rows, j->kernel->act, x, r->tokens, j->k, r->want, r->rows);
         if (w) {
-            qlinear_dequantize(&rows, w);
-            derive_slack(r, w, x, j->k);
+            weight_sizes(&rows, w);
+            derive_slack(r, w, x, j->k, j->k + (integer(j->kernel) ? 2 * qlinear_groups(j->k, j->group) : 0));
         }
     }
     qlinear_free(&rows);
@@ -388,7 +398,8 @@ static enum status check(struct job *j, struct err *e)
 static void amounts(struct job *j, double *ops, double *bytes)
 {
     double m = j->m, n = j->n, k = j->k;
-    double x = j->kernel->act == ACT_F32 ? 4 * m * k : m * k + 4 * m + 4 * m * qlinear_groups(j->k, j->group);
+    double codes = m * k + 4 * m + 4 * m * qlinear_groups(j->k, j->group);
+    double x = j->kernel->act == ACT_F32 ? 4 * m * k : j->kernel->act == ACT_BF16 ? 2 * m * k : codes;
     *ops = 2 * m * n * k;
     *bytes = (double)j->copies[0].packed_bytes + x + 4 * m * n;
 }
