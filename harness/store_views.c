@@ -30,6 +30,19 @@ static void append_parts(char *sql, const char *axis, const char *name, const ch
                     " THEN substr(json_extract(c.axes, '$.%s'), instr(json_extract(c.axes, '$.%s'), '@') + 1) END AS %s", axis, axis, axis, hash);
 }
 
+/* 1 where these axes are absent or at their defaults: what charts of one bar a format draw. */
+static void append_plain(char *sql)
+{
+    static const char *const names[] = {"zero_point", "act", "head", "kv", "batch", "depth"};
+    const char *and = "";
+    append(sql, ",\n       ");
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++, and = " AND ") {
+        const char *fallback = axes[axis_index(names[i])].fallback;
+        append(sql, "%scoalesce(json_extract(c.axes, '$.%s'), '%s') || '' = '%s'", and, names[i], fallback, fallback);
+    }
+    append(sql, " AS plain");
+}
+
 static void append_result_axes(char *sql, const char *temp)
 {
     append(sql, "CREATE %sVIEW result_axes AS\nSELECT r.id AS result_id, r.run_id, r.case_id, c.key, r.section, r.outcome, r.reason", temp);
@@ -41,6 +54,7 @@ static void append_result_axes(char *sql, const char *temp)
         if (!strcmp(axes[i].name, "model"))
             append_parts(sql, "model", "model_name", "model_hash");
     }
+    append_plain(sql);
     append(sql, "\nFROM result r JOIN bench_case c ON c.id = r.case_id");
 }
 
@@ -75,14 +89,25 @@ static bool stands(sqlite3 *db, const char *sql)
     return found;
 }
 
+static bool all_stand(sqlite3 *db)
+{
+    char sql[SQL_MAX];
+    for (size_t i = 0; i < sizeof views / sizeof *views; i++) {
+        view_sql(&views[i], false, sql);
+        if (!stands(db, sql))
+            return false;
+    }
+    return true;
+}
+
+/* All or none: a view of the file sees only views of the file, and so not what is temporary. */
 int store_views(sqlite3 *db, bool temp)
 {
     char sql[SQL_MAX], drop[64];
     int rc = SQLITE_OK;
+    if (all_stand(db))
+        return rc;
     for (size_t i = 0; rc == SQLITE_OK && i < sizeof views / sizeof *views; i++) {
-        view_sql(&views[i], false, sql);
-        if (stands(db, sql))
-            continue;
         view_sql(&views[i], temp, sql);
         snprintf(drop, sizeof drop, "DROP VIEW IF EXISTS %s.%s", temp ? "temp" : "main", views[i].name);
         rc = sqlite3_exec(db, drop, NULL, NULL, NULL);

@@ -8,7 +8,7 @@
 
 /*
  *     result_axes   a result with its axes as columns; NULL where the case has no such axis. model is "name@hash", model_name and
- *                   model_hash its parts; text is a text's name, text_id the name with its content hash
+ *                   model_hash its parts; plain is 1 where zero_point, act, head, kv, batch and depth are at their defaults; text is a text's name, text_id the name with its content hash
  *     value_axes    every named value beside the axes of its case
  *     rate          speed: median and 95 % interval in units of the work per second
  *     run_outcomes  how each run went

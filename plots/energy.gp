@@ -6,6 +6,7 @@
 #
 #note Bars are gross: all that the counter saw in a block of at least one second. Diamonds are net of the idle power around it.
 #note row: one scale for each output row; g32: one for every 32 weights.
+#note Drawn are cases with zero_point, act, head, kv, batch and depth at their defaults.
 #empty No decode or prefill case read an energy counter in this run; run `qbench run quick`.
 #
 #data:energy
@@ -15,7 +16,7 @@
 #sql     (SELECT v.value FROM value v WHERE v.result_id = a.result_id AND v.name = 'parameters') AS parameters,
 #sql     row_number() OVER (PARTITION BY work, model_name, format, coalesce("group", 0)
 #sql                        ORDER BY j.metric <> 'total_joules', j.meter <> 'rapl_perf', threads DESC, isa <> 'native', a.result_id) AS choice
-#sql   FROM result_axes a JOIN reading j ON j.result_id = a.result_id AND j.sample IS NULL AND j.status = 'measured'
+#sql   FROM result_axes a JOIN reading j ON j.result_id = a.result_id AND j.sample IS NULL AND j.status = 'measured' AND a.plain
 #sql     AND j.metric IN ('total_joules', 'package_joules') AND j.value > 0
 #sql   WHERE run_id = CAST(?1 AS INTEGER) AND work IN ('decode', 'prefill') AND outcome IN ('ok', 'untrusted')
 #sql     AND coalesce(method, 'rtn') = 'rtn' AND coalesce(gamma, 'off') = 'off' AND coalesce(tune, 'none') = 'none')

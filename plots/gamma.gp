@@ -6,12 +6,13 @@
 #
 #note Mean difference in NLL per token, γ on minus γ off, with 95 % intervals by bootstrap over blocks of text; below 0, γ helps.
 #note row: one scale for each output row; g32: one for every 32 weights. The scales of the panels differ.
+#note Drawn are cases with zero_point, act, head, kv, batch and depth at their defaults.
 #empty No quantized model was scored with γ on and off in this run; run `qbench run quick`.
 #
 #paired:gain
 #sql WITH scored AS (
 #sql   SELECT *, coalesce("group", 0) AS grp FROM result_axes a
-#sql   WHERE run_id = CAST(?1 AS INTEGER) AND work = 'quality' AND outcome IN ('ok', 'untrusted') AND format <> 'f32'
+#sql   WHERE run_id = CAST(?1 AS INTEGER) AND work = 'quality' AND plain AND outcome IN ('ok', 'untrusted') AND format <> 'f32'
 #sql     AND EXISTS (SELECT 1 FROM blob b WHERE b.result_id = a.result_id AND b.name = 'nll')),
 #sql main_text AS (SELECT text FROM scored WHERE gamma <> 'off' GROUP BY text ORDER BY count(*) DESC, text LIMIT 1)
 #sql SELECT dense_rank() OVER (ORDER BY g.model_name, g.format = 'int4', g.format, g.grp) AS panel,
@@ -28,7 +29,7 @@
 #
 #list:gamma
 #sql SELECT gamma_on || ' ' || gamma AS word FROM result_axes
-#sql WHERE run_id = CAST(?1 AS INTEGER) AND work = 'quality' AND gamma <> 'off' GROUP BY word ORDER BY gamma_on = 'act', gamma = 'channel', word
+#sql WHERE run_id = CAST(?1 AS INTEGER) AND work = 'quality' AND plain AND gamma <> 'off' GROUP BY word ORDER BY gamma_on = 'act', gamma = 'channel', word
 
 array shape[7] = [8, 5, 12, 10, 4, 14, 1]
 shift(g) = (g - (gamma_count + 1) / 2.0) * 0.66 / gamma_count

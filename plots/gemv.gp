@@ -23,6 +23,7 @@
 #sql SELECT panel, printf('%d × %d, %d %s, roof %.3g GB/s', n, k, threads, CASE threads WHEN 1 THEN 'thread' ELSE 'threads' END, roof / 1e9) AS title,
 #sql   x, avg(x) OVER (PARTITION BY panel, kernel) AS centre,
 #sql   CASE row_number() OVER (PARTITION BY panel, kernel ORDER BY grp) WHEN 1 THEN kernel ELSE ' ' END AS cluster,
+#sql   dense_rank() OVER (PARTITION BY panel ORDER BY format <> 'f32', format = 'int4', format, kernel) % 2 AS turn,
 #sql   kernel, format, CASE WHEN format = 'f32' THEN ' ' WHEN grp > 0 THEN 'g' || grp ELSE 'row' END AS grouping,
 #sql   100 * value / roof AS percent, 100 * lo / roof AS lo, 100 * hi / roof AS hi, 100 * coalesce(hi, value) / roof AS top, value / 1e9 AS gigabytes_per_second,
 #sql   printf('%.3g', value / 1e9) || CASE outcome WHEN 'ok' THEN '' ELSE ' !' END AS said,
@@ -37,7 +38,7 @@ across = share_panels < 2 ? 1 : 2
 down = (share_panels + across - 1) / across
 set boxwidth 0.8
 set offsets 0.4, 0.4, graph 0.1, 0
-below = 0.12
+below = 0.14
 do for [p = 1:share_panels] {
     eval place(p)
     set title share_title[p] font ",10" offset 0, -0.6
@@ -48,6 +49,6 @@ do for [p = 1:share_panels] {
          for [f in formats] data index this using "x":(strcol("format") eq f ? column("percent") : NaN) with boxes linecolor rgb colour(f) fillstyle pattern pattern(f), \
          data index this using "x":"lo":(0):(column("hi") - column("lo")) with vectors arrowstyle 1, \
          data index this using "x":"top":"said" with labels offset 0, 0.6 font ",8", \
-         data index this using "centre":(0):"cluster" with labels offset 0, -2.1 font ",10", \
+         for [turn = 0:1] data index this using "centre":(column("turn") == turn ? 0 : NaN):"cluster" with labels offset 0, -2.1 - turn font ",9", \
          data index this using "x":(0):xtic(strcol("grouping")) with points pointtype -2
 }

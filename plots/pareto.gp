@@ -6,18 +6,19 @@
 #
 #note Perplexity is of the held-out part of the text; speed is the median of decoding. Bars are its 95 % intervals.
 #note Areas are in proportion to the bytes of the file; colours and shapes tell f32, int8 and int4 apart, grey points are dominated.
+#note Drawn are cases with zero_point, act, head, kv, batch and depth at their defaults.
 #empty No trained model has both a perplexity and a decoding speed in this run; run `qbench run quick`.
 #
 #data:model
 #sql WITH speed AS (
 #sql   SELECT *, coalesce("group", 0) AS grp, row_number() OVER (PARTITION BY model, coalesce(tune, ''), coalesce(method, ''), format,
 #sql     coalesce("group", 0), coalesce(gamma, 'off'), coalesce(gamma_on, '') ORDER BY threads DESC, isa <> 'native', result_id) AS choice
-#sql   FROM rate WHERE run_id = CAST(?1 AS INTEGER) AND work = 'decode'),
+#sql   FROM rate WHERE run_id = CAST(?1 AS INTEGER) AND work = 'decode' AND plain),
 #sql quality AS (
 #sql   SELECT a.*, coalesce("group", 0) AS grp, p.value AS perplexity, b.value AS file_bytes, n.value AS scored
 #sql   FROM result_axes a JOIN value p ON p.result_id = a.result_id AND p.name = 'perplexity'
 #sql   LEFT JOIN value b ON b.result_id = a.result_id AND b.name = 'size_bytes' LEFT JOIN value n ON n.result_id = a.result_id AND n.name = 'scored_tokens'
-#sql   WHERE run_id = CAST(?1 AS INTEGER) AND work = 'quality' AND outcome IN ('ok', 'untrusted') AND p.value IS NOT NULL),
+#sql   WHERE run_id = CAST(?1 AS INTEGER) AND work = 'quality' AND plain AND outcome IN ('ok', 'untrusted') AND p.value IS NOT NULL),
 #sql main_text AS (SELECT text FROM quality GROUP BY text ORDER BY count(*) DESC, text LIMIT 1),
 #sql both AS (
 #sql   SELECT q.model_name, q.format, q.grp, q.method, q.gamma, q.gamma_on, q.text, s.rate, s.lo, s.hi, q.perplexity, q.file_bytes, q.scored,

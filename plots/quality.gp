@@ -9,11 +9,12 @@
 #note Mean difference in NLL to the float model of the same training (rtn, mse: the base; control + rtn, QAT: the float control), paired per token,
 #note with 95 % intervals by bootstrap over blocks of text; 0: quantization costs nothing.
 #note row: one scale for each output row; g32: one for every 32 weights. The scales of the panels differ.
+#note Drawn are cases with zero_point, act, head, kv, batch and depth at their defaults.
 #empty No quantized model was scored on a text in this run; run `qbench run quick`.
 #
 #paired:quality
 #sql WITH scored AS (
-#sql   SELECT *, coalesce("group", 0) AS grp FROM result_axes a WHERE run_id = CAST(?1 AS INTEGER) AND work = 'quality' AND outcome IN ('ok', 'untrusted')
+#sql   SELECT *, coalesce("group", 0) AS grp FROM result_axes a WHERE run_id = CAST(?1 AS INTEGER) AND work = 'quality' AND plain AND outcome IN ('ok', 'untrusted')
 #sql     AND EXISTS (SELECT 1 FROM blob b WHERE b.result_id = a.result_id AND b.name = 'nll')),
 #sql main_text AS (SELECT text FROM scored WHERE format <> 'f32' GROUP BY text ORDER BY count(*) DESC, text LIMIT 1),
 #sql float AS (SELECT * FROM scored WHERE format = 'f32'),
@@ -36,7 +37,7 @@
 #
 #list:gamma
 #sql SELECT CASE WHEN gamma = 'off' THEN 'off' ELSE gamma_on || ' ' || gamma END AS word FROM result_axes
-#sql WHERE run_id = CAST(?1 AS INTEGER) AND work = 'quality' AND gamma IS NOT NULL GROUP BY word ORDER BY word <> 'off', gamma_on = 'act', gamma = 'channel', word
+#sql WHERE run_id = CAST(?1 AS INTEGER) AND work = 'quality' AND plain AND gamma IS NOT NULL GROUP BY word ORDER BY word <> 'off', gamma_on = 'act', gamma = 'channel', word
 
 across = quality_panels < 3 ? quality_panels : 3
 down = (quality_panels + across - 1) / across

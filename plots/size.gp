@@ -6,6 +6,7 @@
 #
 #note Above each bar: its size, and this in percent of the same model in FP32 (first) and in FP16 (second).
 #note row: one scale for each output row; g32: one for every 32 weights.
+#note Drawn are cases with zero_point, act, head, kv, batch and depth at their defaults.
 #empty No result with a model's size in this run; run `qbench run quick`.
 #
 #data:size
@@ -14,7 +15,7 @@
 #sql     max(CASE name WHEN 'size_bytes' THEN value END) AS bytes, max(CASE name WHEN 'vs_fp32' THEN value END) AS vs_fp32,
 #sql     max(CASE name WHEN 'vs_fp16' THEN value END) AS vs_fp16, max(CASE name WHEN 'bits_per_weight' THEN value END) AS bits_per_weight,
 #sql     max(CASE name WHEN 'quantized_share' THEN value END) AS quantized_share, max(CASE name WHEN 'parameters' THEN value END) AS parameters
-#sql   FROM value_axes WHERE run_id = CAST(?1 AS INTEGER) AND model IS NOT NULL AND coalesce(method, 'rtn') = 'rtn'
+#sql   FROM value_axes WHERE run_id = CAST(?1 AS INTEGER) AND model IS NOT NULL AND plain AND coalesce(method, 'rtn') = 'rtn'
 #sql     AND coalesce(gamma, 'off') = 'off' AND coalesce(tune, 'none') = 'none'
 #sql   GROUP BY model_name, format, coalesce("group", 0))
 #sql SELECT dense_rank() OVER (ORDER BY parameters, model_name) AS panel,
@@ -25,6 +26,9 @@
 #sql   printf('%.3g MB', bytes / 1e6) AS said, printf('%.1f %%', 100 * vs_fp32) AS of_fp32, printf('%.1f %%', 100 * vs_fp16) AS of_fp16,
 #sql   vs_fp32, vs_fp16, bits_per_weight, quantized_share, parameters
 #sql FROM parts WHERE bytes IS NOT NULL ORDER BY panel, format <> 'f32', format = 'int4', format, "group"
+#
+#list:drawn
+#sql SELECT format FROM result_axes WHERE run_id = CAST(?1 AS INTEGER) AND model IS NOT NULL AND plain GROUP BY format ORDER BY format <> 'f32', format = 'int4', format
 
 across = size_panels < 3 ? size_panels : 3
 down = (size_panels + across - 1) / across
@@ -32,7 +36,8 @@ page_top = 0.875
 set offsets 0.3, 0.3, graph (down > 1 ? 0.45 : 0.1), 0
 eval legend_begin
 plot [0:1] [0:1] -1 notitle, \
-     for [f in formats] keyentry with boxes linecolor rgb colour(f) fillstyle pattern pattern(f) title (f eq "f32" ? "kept in f32" : f." codes and scales")
+     for [i = 1:drawn_count] keyentry with boxes linecolor rgb colour(drawn[i]) fillstyle pattern pattern(drawn[i]) \
+         title (drawn[i] eq "f32" ? "kept in f32" : drawn[i]." codes and scales")
 eval legend_end
 do for [p = 1:size_panels] {
     eval place(p)

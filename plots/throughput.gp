@@ -7,13 +7,14 @@
 #
 #note Bars are medians with 95 % intervals; above each stands its speed-up over f32 (above f32: tokens per second).
 #note row: one scale for each output row; g32: one for every 32 weights.
+#note Drawn are cases with zero_point, act, head, kv, batch and depth at their defaults.
 #empty No decode or prefill case has a speed in this run; run `qbench run quick`.
 #
 #data:speed
 #sql WITH found AS (
 #sql   SELECT *, row_number() OVER (PARTITION BY work, model_name, format, coalesce("group", 0)
 #sql                                ORDER BY threads DESC, prompt DESC, generate DESC, isa <> 'native', result_id) AS choice
-#sql   FROM rate WHERE run_id = CAST(?1 AS INTEGER) AND work IN ('decode', 'prefill')
+#sql   FROM rate WHERE run_id = CAST(?1 AS INTEGER) AND work IN ('decode', 'prefill') AND plain
 #sql     AND coalesce(method, 'rtn') = 'rtn' AND coalesce(gamma, 'off') = 'off' AND coalesce(tune, 'none') = 'none'),
 #sql one AS (
 #sql   SELECT found.*, v.value AS parameters,
